@@ -1,0 +1,203 @@
+"""What can be asked of a pool: one class per verb. This file is the table of contents of the rules.
+
+A command is data. `Pool.turn` answers each with a row (or rows), or with the `PiclusterError` that
+refuses it; a refusal leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from picluster.pool.model import EMPTY, Actor, Heard, Mode, OnReboot, Service, Token
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """Somebody wants machines: now (`queue=False`) or when their turn comes. Asking again is the same lease."""
+
+    by: Actor
+    lease: str
+    selector: str
+    asked: str = ""
+    count: int = 1
+    job: str = ""
+    ttl_s: float | None = 120.0
+    queue: bool = True
+    wait_s: float | None = None
+    wait_for_machines: bool = False
+    not_after_s: float | None = None
+    priority: int = 1
+    on_reboot: OnReboot = OnReboot.RELEASE
+    ssh_public_keys: tuple[str, ...] = ()
+    quota: int = 0
+    """At most this many live leases for the holder; 0 for no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockAddress:
+    """The old protocol's lock: the machine at this address, now or not at all, alive or not, without an end."""
+
+    by: Actor
+    lease: str
+    address: str
+    job: str = ""
+    ttl_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """The holder, or the one who waits, is still there; and perhaps wants another ttl, keys, or a reboot."""
+
+    by: Actor
+    lease: str
+    ttl_s: float | None = 0.0
+    """0 keeps what it is; None means until released."""
+    ssh_public_keys: tuple[str, ...] | None = None
+    expect_reboot_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The holder, or an operator with a reason, gives the machines back. Repeating is the same answer."""
+
+    by: Actor
+    lease: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FreeAddress:
+    """The old protocol's free: ends a legacy lease of this very user, or is the board's own reboot signal."""
+
+    by: Actor
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a board says of itself in a beat."""
+
+    id: str
+    address: str
+    mode: Mode
+    boot_id: str = ""
+    seq: int = 0
+    facts: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    host_keys: tuple[str, ...] = ()
+    ssh_user: str = ""
+    ssh_port: int = 22
+    comment: str | None = None
+    """The old protocol sends one with each update; the agent never does."""
+    telemetry: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    fence: int = 0
+    closed: bool = True
+    clean: bool = True
+    """Whether what the holder of a closed fence left behind is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A board is there, and says something that is new (plain beats are only `Hear`)."""
+
+    by: Actor
+    machine: str
+    report: Report
+    heard_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateAddress:
+    """The old protocol's update: registers the board at this address, or is its heartbeat."""
+
+    by: Actor
+    report: Report
+    heard_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hear:
+    """Boards were heard, and had nothing new to say: many plain beats in one command."""
+
+    heard: tuple[Heard, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Amend:
+    """A person changes what is known of a machine: labels (None removes one), comment, service."""
+
+    by: Actor
+    machine: str
+    labels: Mapping[str, str | None] = field(default_factory=lambda: EMPTY)
+    comment: str | None = None
+    service: Service | None = None
+    reason: str | None = None
+    evict: bool = False
+    """With quarantine: end the lease on the machine too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """A machine leaves the pool; refused while it is leased."""
+
+    by: Actor
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetAddress:
+    """The old protocol's delete: the machine at this address leaves the pool."""
+
+    by: Actor
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class IssueToken:
+    """A credential comes into being; with `redeeming`, in exchange for a one-time one."""
+
+    by: Actor
+    token: Token
+    redeeming: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeToken:
+    """A credential ends. Repeating is the same answer."""
+
+    by: Actor
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseEpoch:
+    """History may have gone back: grant nothing that has not been heard from since now."""
+
+    by: Actor
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Nothing is asked; let service time pass."""
+
+
+Command = (
+    Acquire
+    | LockAddress
+    | Renew
+    | Release
+    | FreeAddress
+    | Beat
+    | UpdateAddress
+    | Hear
+    | Amend
+    | Forget
+    | ForgetAddress
+    | IssueToken
+    | RevokeToken
+    | RaiseEpoch
+    | Pass
+)
