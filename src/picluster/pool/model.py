@@ -262,6 +262,8 @@ class PoolState:
     revision: int = 0
     service_s: float = 0.0
     epoch: int = 1
+    epoch_since: int = 0
+    """The revision at which this epoch began: a board that knows a later fence proves that history went back."""
     rules_version: int = 0
     turned_us: int = 0
     """Wall clock of the last turn: a start that finds it old raises the epoch."""

@@ -1,0 +1,38 @@
+"""The numbers of the rules, each with its reason. All are settings; tests scale them down together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How long things last, in seconds of service time."""
+
+    slack_s: float = 6.0
+    """What one turn may add to service time at most, and what a stamp may be stale: every deadline waits so much
+    longer, so that a pause of the service, however long, takes nothing from a lease."""
+    waiting_s: float = 90.0
+    """A waiter not heard for so long has died: three long polls of 25 s and a little."""
+    confirm_s: float = 30.0
+    """A lease granted after waiting runs so long until its client shows that it is there to use it."""
+    offline_s: float = 90.0
+    """Three beats of 30 s missed."""
+    legacy_offline_s: float = 300.0
+    """The old protocol's own: heard from within 5 minutes."""
+    dead_machine_s: float = 900.0
+    """A lease on a machine that has been offline for so long ends; reboots and short outages do not end it."""
+    lock_delay_s: float = 10.0
+    """A board that does not enforce rests so long after a lease its holder did not end: time for the holder to notice."""
+    clean_s: float = 120.0
+    """An enforced board that is online and not clean after so long needs a person."""
+    aside_s: float = 1800.0
+    """A waiting lease of several keeps free machines from others for so long at most, then pauses as long."""
+    kept_s: float = 86_400.0
+    """Ended leases and tombstones are remembered for a day, so that a late retry or reader still learns the end."""
+    clean_failures: int = 2
+    """One failed cleaning may be chance; the second needs a person."""
+    strange_updates: int = 3
+    """Old-protocol updates in a row under another name: one may be a reboot into a fresh image."""
+    future_us: int = 86_400_000_000
+    """A fence further ahead of the wall clock than a day was not granted by any service with a working clock."""
