@@ -1,0 +1,62 @@
+# Everything that a contributor or CI runs. A machine needs Python 3.11 or newer, make and git; the rest goes
+# into .tools (uv alone) and .venv (what uv.lock says), and again only when pyproject.toml or uv.lock changed.
+
+UV_VERSION := 0.13.9
+PYTHONS := python3 /usr/bin/python3 python3.14 python3.13 python3.12 python3.11
+WORKERS := 2
+
+export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
+export UV_PYTHON := $(CURDIR)/.tools/bin/python
+export UV_PYTHON_DOWNLOADS := never
+export UV_SYSTEM_CERTS := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install serve test test-long lint bench
+
+help:  ## say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+install: .venv/.installed  ## everything locked, into .venv; then .venv/bin/picluster works
+
+serve: install  ## the service on this machine
+	.venv/bin/picluster serve
+
+test: lint  ## all that CI runs: style, types, every test
+	.venv/bin/pytest -n $(WORKERS) --dist loadgroup
+
+test-long: install  ## campaigns of minutes
+	.venv/bin/pytest -m long
+
+lint: install  ## style and types
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+bench: install  ## how fast it is, here
+	.venv/bin/python -m benchmarks
+
+.venv/.installed: .tools/uv-$(UV_VERSION) pyproject.toml uv.lock
+	.tools/bin/uv sync --locked --all-extras
+	@touch $@
+
+# Debian takes ensurepip out of Python; only its python3.X-venv package brings it back.
+.tools/uv-$(UV_VERSION):
+	@set -e; \
+	for python in $(PYTHONS) none; do \
+	    "$$python" -c 'import sys, ssl, sqlite3; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	done; \
+	if [ "$$python" = none ]; then \
+	    echo "No Python 3.11 or newer here. On Debian 12 or later: apt install python3 python3-venv" >&2; exit 1; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    package=$$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y "$$package"; \
+	    else \
+	        echo "$$python cannot make virtual environments. As root: apt install $$package" >&2; exit 1; \
+	    fi; \
+	fi; \
+	"$$python" -m venv --clear .tools; \
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); \
+	touch $@
