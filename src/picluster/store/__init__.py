@@ -6,7 +6,6 @@ is specific to a database stays in that database's file.
 
 from __future__ import annotations
 
-
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ class Snapshot:
 
 
 class Turn(Protocol):
-    """The lock on the pool, held from `Store.turn()` until its block ends: commit, or, on an exception, rollback."""
+    """The lock on the pool, from `Store.turn()` to the end of its block: commit, or, on an exception, undo."""
 
     state: PoolState
     """As found: stored revision, stored service time, epoch."""
@@ -34,6 +33,8 @@ class Turn(Protocol):
     wall_us: int
     fresh: bool
     """First turn on a new connection: the caller must forget its copy and load all rows."""
+    timeline: str
+    """Which history this connection shows, to compare with `state.timeline`; empty where there is but one."""
 
     def rows_after(self, revision: int) -> Sequence[Row]:
         """All rows with a greater revision, by revision; with 0, all."""
@@ -41,7 +42,9 @@ class Turn(Protocol):
     def heard(self, names: Iterable[str] | None = None) -> Sequence[Heard]:
         """The presence rows of these machines, or all."""
 
-    def write(self, state: PoolState, changed: Sequence[Row], happened: Sequence[Event], heard: Sequence[Heard]) -> None:
+    def write(
+        self, state: PoolState, changed: Sequence[Row], happened: Sequence[Event], heard: Sequence[Heard]
+    ) -> None:
         """Store it all; durable when the block has ended without an exception."""
 
 
@@ -49,11 +52,12 @@ class Store(Protocol):
     """A database that holds one pool. Used by one thread, but for `read`, `history` and `backup`."""
 
     def open(self) -> None:
-        """Check, migrate, and get ready. Raises `StoreProblem`, whose `exit_code` a service ends with."""
+        """Check, migrate, and get ready. Raises `StoreProblem`, whose `exit_code` a service ends with, or
+        `Unavailable` when the database does not answer yet."""
 
     def turn(self) -> AbstractContextManager[Turn]:
-        """Take the lock. Raises `Unavailable` (safe to retry) or `DiskFull`; after either nothing was written,
-        except that `CommitUnknown` says that nobody can know."""
+        """Take the lock. Raises `Unavailable` (safe to retry) or `DiskFull`; after either nothing was
+        written, except that `CommitUnknown` says that nobody can know."""
 
     def catch_up(self, revision: int) -> Snapshot:
         """A plain snapshot read, without the lock, of what is newer than `revision`."""
@@ -113,5 +117,5 @@ class CommitUnknown(Unavailable):
 
 
 KEPT_S: Mapping[str, float] = {"lease": 86_400.0, "tombstone": 86_400.0, "event": 365 * 86_400.0}
-"""How long ended leases and tombstones (service time) and events (wall clock) are kept. A client may ask for an
-ended lease, and a replica or page may resume, for a day; history is for a year."""
+"""How long ended leases and tombstones (service time) and events (wall clock) are kept. A client may ask for
+an ended lease, and a replica or page may resume, for a day; history is for a year."""
