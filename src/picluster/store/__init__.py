@@ -24,7 +24,7 @@ class Snapshot:
 
 
 class Turn(Protocol):
-    """The lock on the pool, from `Store.turn()` to the end of its block: commit, or, on an exception, undo."""
+    """The lock on the pool, from `Store.turn()` to the end of its block: commit or, on an exception, undo."""
 
     state: PoolState
     """As found: stored revision, stored service time, epoch."""
