@@ -74,4 +74,11 @@ def edit(store: SqlStore, statement: Any) -> None:
 
 
 def token(**more: Any) -> Token:
-    return Token(**{"id": "t", "kind": "person", "name": "ann", "role": Role.OPERATOR, "digest": "00"} | more)
+    usual: dict[str, Any] = {
+        "id": "t",
+        "kind": "person",
+        "name": "ann",
+        "role": Role.OPERATOR,
+        "digest": "00",
+    }
+    return Token(**usual | more)

@@ -24,10 +24,11 @@ from picluster.pool.model import (
     PoolState,
     Presence,
     Role,
+    Row,
     Service,
     Token,
 )
-from picluster.store import KEPT_S, HistoryQuery, Store, StoreProblem, sql, tables
+from picluster.store import KEPT_S, HistoryQuery, Snapshot, Store, StoreProblem, sql, tables
 from picluster.store.migrations import migrate
 from picluster.store.sql import SqlStore
 from picluster.store.tables import EVENTS, HEARD, POOL, REVISED, RULES_VERSION, Kind
@@ -66,7 +67,7 @@ def test_a_turn_that_fails_leaves_no_trace(store: SqlStore) -> None:
     """Whatever the exception, it comes through as it was raised, and the next turn works."""
     with pytest.raises(ZeroDivisionError):
         write_and_fail(store)
-    assert store.catch_up(0) == sql.Snapshot(PoolState(), [])
+    assert store.catch_up(0) == Snapshot(PoolState(), [])
     assert store.history(HistoryQuery()) == []
     assert store.heard_since(0) == []
     write(store, machine("pi-1", 1))
@@ -394,7 +395,7 @@ def test_tidying_removes_what_is_long_over(store: SqlStore, monkeypatch: pytest.
     monkeypatch.setattr(sql, "TIDY_BATCH", 2)
     later_s, later_us = 2 * DAY_S, int((KEPT_S["event"] + 5) * 1e6)
     waiting = Lease("waits", "ann", "all", revision=3)
-    kept = [
+    kept: list[Row] = [
         machine("pi-1", 1),
         held("holds", "pi-1", revision=2),
         waiting,
@@ -402,7 +403,7 @@ def test_tidying_removes_what_is_long_over(store: SqlStore, monkeypatch: pytest.
         machine("pi-recent", 5, deleted=True, deleted_s=later_s - 10),
         token(revision=6),
     ]
-    old = [
+    old: list[Row] = [
         *(ended(held(f"old-{i}", "pi-2"), 10 + i) for i in range(5)),
         machine("pi-old", 20, deleted=True),
         token(id="old", revoked=True, revision=21),

@@ -160,6 +160,18 @@ class SqlStore(ABC):
     # What a database adds
 
     @abstractmethod
+    def open(self) -> None:
+        """Check, migrate, and get ready."""
+
+    @abstractmethod
+    def free_reserve(self) -> None:
+        """Give back the space that was kept for releases on a full disk."""
+
+    @abstractmethod
+    def keep_reserve(self) -> bool:
+        """Try to set that space aside again; whether there was enough."""
+
+    @abstractmethod
     def _connect(self) -> Connection:
         """A new writing connection, checked."""
 
