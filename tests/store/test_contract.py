@@ -89,6 +89,15 @@ def test_a_turn_that_writes_nothing_changes_nothing(store: SqlStore, clock: Fake
     assert store.catch_up(0).state.service_s == 0.0
 
 
+def test_a_turn_within_a_turn_is_refused(store: SqlStore) -> None:
+    """And does not undo the one around it."""
+    with store.turn() as turn:
+        with pytest.raises(RuntimeError, match="within a turn"):
+            now(store)
+        turn.write(replace(turn.state, revision=1), [machine("pi-1", 1)], [], [])
+    assert store.catch_up(0).rows == [machine("pi-1", 1)]
+
+
 def test_a_snapshot_sees_one_moment_without_the_lock(store: SqlStore) -> None:
     write(store, machine("pi-1", 1), machine("pi-2", 2))
     snapshot = store.catch_up(1)

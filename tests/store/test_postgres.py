@@ -115,6 +115,13 @@ def test_replicas_that_start_together_migrate_once(postgres_url: str, replica: R
     assert problems == []
 
 
+def test_a_snapshot_is_one_moment_and_changes_nothing(replica: Replica) -> None:
+    with replica()._reading() as connection:
+        isolation = connection.exec_driver_sql("SHOW transaction_isolation").scalar_one()
+        read_only = connection.exec_driver_sql("SHOW transaction_read_only").scalar_one()
+    assert (isolation, read_only) == ("repeatable read", "on")
+
+
 # Notices
 
 
@@ -210,18 +217,32 @@ def test_a_killed_server_is_found_again(replica: Replica, postgres_server: Postg
     assert store.catch_up(0).state.revision == 1
 
 
-def test_a_server_that_is_not_there_yet_is_no_problem_of_ours() -> None:
-    """Whoever starts us may simply try again."""
-    with pytest.raises(Unavailable, match="does not answer"):
-        PostgresStore("postgresql://nobody@127.0.0.1:1/none").open()
+def test_a_server_that_is_not_there_yet_is_no_problem_of_ours(
+    replica: Replica, postgres_url: str, postgres_server: PostgresServer
+) -> None:
+    """Whoever starts us may simply try again, and then everything works, notices too."""
+    told: Notices = queue.SimpleQueue()
+    early = PostgresStore(postgres_url, FakeClock(), on_notice=told.put)
+    postgres_server.stop()
+    try:
+        with pytest.raises(Unavailable, match="does not answer"):
+            early.open()
+    finally:
+        postgres_server.start()
+    early.open()
+    listening(early)
+    write(replica(), machine("pi-1", 1))
+    assert told.get(timeout=SOON_S) == 1
+    early.close()
 
 
 def test_a_replica_paused_inside_a_turn_loses_the_lock(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others wait for a while and go on; what the paused one decided is not stored."""
+    other = replica()
     monkeypatch.setattr(postgres, "IDLE_MS", 100)
-    paused, other = replica(), replica()
+    paused = replica()
     with pytest.raises(Unavailable):
         pause_in_a_turn(paused, meanwhile=lambda: write(other, machine("pi-1", 1)))
     assert other.catch_up(0).rows == [machine("pi-1", 1)]

@@ -318,6 +318,10 @@ def test_a_full_disk_still_lets_go_of_leases_and_heals(small_disk: Path, clock: 
     write(store, ended(lease, revision))
     assert store.catch_up(revision - 1).rows == [ended(lease, revision)]
 
+    store.close()
+    store.open()
+    assert store.catch_up(revision - 1).rows == [ended(lease, revision)], "a restart is possible, too"
+
     ballast.unlink()
     assert store.keep_reserve()
     write(store, *(machine(f"new-{i}", revision + 1 + i) for i in range(20)))

@@ -70,10 +70,13 @@ def make_ready(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
-        raise StoreProblem(
-            f"the database {path} cannot be written: {error.strerror}",
-            hint="Give the service a folder that it may write to.",
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StoreProblem:
+    return StoreProblem(
+        f"{path} cannot be written: {error.strerror}", hint="Give the service a folder that it may write to."
+    )
 
 
 class OneProcess:
@@ -85,7 +88,10 @@ class OneProcess:
 
     def take(self) -> None:
         """Raises `StoreProblem` naming the process that has it."""
-        file = open(self._path, "a+", encoding="ascii", errors="replace")  # noqa: SIM115  held until given back
+        try:
+            file = open(self._path, "a+", encoding="ascii", errors="replace")  # noqa: SIM115  held until given back
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
         if not _locked(file):
             file.seek(0)
             owner = file.read(20).strip() or "unknown"

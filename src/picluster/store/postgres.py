@@ -22,13 +22,12 @@ from sqlalchemy import Connection, NullPool, QueuePool, Table, TextClause, creat
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from picluster.errors import PiclusterError, Unavailable
 from picluster.store import CommitUnknown, DiskFull, StoreProblem, tables
 from picluster.store.clock import CAP_S, Clock, SystemClock
 from picluster.store.migrations import migrate
-from picluster.store.sql import SqlStore, found
+from picluster.store.sql import READER_WAIT_S, READERS, SqlStore, found
 from picluster.store.tables import HEARD, Kind
 
 log = logging.getLogger(__name__)
@@ -40,17 +39,12 @@ LOCK_WAIT_MS = 8_000
 """More than a paused replica may take, so that the others outlast it."""
 
 MIGRATION_WAIT_MS = 60_000
-"""Replicas that start together wait for the one that migrates."""
+"""Replicas that start together wait for the one that migrates, which may run on a slow computer."""
 
 MIGRATION_LOCK = 0x7069_636C_7573
 """The key of the advisory lock: "piclus"."""
 
 CHANNEL = "picluster"
-
-READERS = 4
-"""Connections for pages of history and snapshots at the same time."""
-
-READER_WAIT_S = 5.0
 
 CONNECTION: Mapping[str, str] = {
     "connect_timeout": "5",
@@ -83,7 +77,10 @@ SETTINGS = text(
 WAL_FILE = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 SYSTEM = "SELECT system_identifier FROM pg_control_system()"
 NOTIFY = text("SELECT pg_notify(:channel, :notice)")
-MIGRATING = text("SELECT set_config('lock_timeout', :wait, true), pg_advisory_xact_lock(:key)")
+MIGRATING = text(
+    "SELECT set_config('lock_timeout', :wait, true),"
+    " set_config('idle_in_transaction_session_timeout', :wait, true), pg_advisory_xact_lock(:key)"
+)
 
 
 class PostgresStore(SqlStore):
@@ -206,10 +203,7 @@ class PostgresStore(SqlStore):
             self._warnings.append(notice.message_primary or "")
 
     def _reading(self) -> AbstractContextManager[Connection]:
-        try:
-            return self._readers.begin()
-        except PoolTimeout as error:
-            raise Unavailable("too many reads at once") from error
+        return self._readers.begin()
 
     # The commit, and what errors mean
 
@@ -256,11 +250,13 @@ class Listener:
         self._on_notice = on_notice
         self._stopping = threading.Event()
         self._connection: psycopg.Connection[Any] | None = None
-        self._thread = threading.Thread(target=self._run, name="picluster-listener", daemon=True)
+        self._thread: threading.Thread | None = None
         self.listening = threading.Event()
         """Whether notices arrive at present."""
 
     def start(self) -> None:
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name="picluster-listener", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -270,7 +266,7 @@ class Listener:
         if connection is not None:
             with suppress(psycopg.Error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as wire:
                 wire.shutdown(socket.SHUT_RDWR)
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(timeout=5.0)
 
     def _run(self) -> None:

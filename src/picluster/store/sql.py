@@ -14,8 +14,9 @@ from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection, Delete, Select, Table, delete, select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from picluster.errors import PiclusterError
+from picluster.errors import PiclusterError, Unavailable
 from picluster.pool.model import Event, Heard, Lease, LeaseState, Machine, PoolState, Row
 from picluster.store import KEPT_S, HistoryQuery, Snapshot, StoreProblem, tables
 from picluster.store.clock import Clock, ServiceTime
@@ -25,6 +26,12 @@ T = TypeVar("T")
 
 CHUNK = 500
 """Names asked for in one statement: below every database's limit, and enough that a second one is rare."""
+
+READERS = 4
+"""Connections for pages of history and snapshots at the same time."""
+
+READER_WAIT_S = 5.0
+"""How long a read waits for one of them."""
 
 TIDY_BATCH = 1_000
 """Rows removed in one transaction: a few milliseconds, which turns have to wait for."""
@@ -86,10 +93,11 @@ class LockedTurn:
         self._forget([thing.name for thing in changed if type(thing) is Machine and thing.deleted])
         if happened:
             self._connection.execute(tables.TELL, [EVENTS.row(event) for event in happened])
-        self.written = replace(state, rules_version=RULES_VERSION)
-        self._connection.execute(tables.WRITE_POOL, POOL.row(self.written))
+        written = replace(state, rules_version=RULES_VERSION)
+        self._connection.execute(tables.WRITE_POOL, POOL.row(written))
         if changed:
             self._store.announce(self._connection, state.revision)
+        self.written = written
 
     def _put(self, kind: Kind[Any], things: Sequence[Any]) -> None:
         if things:
@@ -211,6 +219,8 @@ class SqlStore(ABC):
     def turn(self) -> Iterator[LockedTurn]:
         """The lock, until the block ends: commit if `write` was called, undo if not or on an exception."""
         with self._alone:
+            if self._connection is not None and self._connection.in_transaction():
+                raise RuntimeError("a turn within a turn would undo it")
             try:
                 turn = self._begin()
                 yield turn
@@ -299,6 +309,8 @@ class SqlStore(ABC):
                 return read(connection)
         except DBAPIError as error:
             self._explain(error)
+        except PoolTimeout as error:
+            raise Unavailable("too many reads at once") from error
 
     # Housekeeping
 

@@ -29,7 +29,7 @@ from picluster.store.files import (
     refuse_network,
 )
 from picluster.store.migrations import migrate
-from picluster.store.sql import SqlStore, found
+from picluster.store.sql import READER_WAIT_S, READERS, SqlStore, found
 
 BUSY_S = 2.0
 """Only a person with the `sqlite3` shell can be in the way, and should not be for long."""
@@ -37,11 +37,11 @@ BUSY_S = 2.0
 CHECKPOINT_PAGES = 256
 """1 MiB of log between checkpoints, so that it fits into the reserve of a full disk several times."""
 
-READERS = 4
-"""Connections for pages of history and snapshots at the same time."""
-
 NO_SPACE_BYTES = 64 * 1024
-"""SQLite calls some writes that find no room an I/O error; with less than this left it was the room."""
+"""SQLite says I/O error, or cannot open, where some of its files find no room: with less than this left, it
+was the room."""
+
+NO_SPACE_TOO = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
 
 DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 DAMAGED_EXIT = 78
@@ -62,7 +62,14 @@ class SqliteStore(SqlStore):
         super().__init__(clock or SystemClock(), cap_s, insert)
         self._path = None if str(path) == ":memory:" else Path(path).absolute()
         self._writer = _engine(self._open_writer, "BEGIN IMMEDIATE", NullPool)
-        self._readers = _engine(self._open_reader, "BEGIN", QueuePool, pool_size=READERS, max_overflow=0)
+        self._readers = _engine(
+            self._open_reader,
+            "BEGIN",
+            QueuePool,
+            pool_size=READERS,
+            max_overflow=0,
+            pool_timeout=READER_WAIT_S,
+        )
         if self._path:
             self._process = OneProcess(self._beside(".lock"))
             self._reserve = Reserve(self._beside(".reserve"), reserve_bytes)
@@ -77,10 +84,19 @@ class SqliteStore(SqlStore):
             make_ready(self._path)
             self._process.take()
         try:
-            self._prepare()
+            self._prepare_with_room()
         except BaseException:
             self.close()
             raise
+
+    def _prepare_with_room(self) -> None:
+        """A restart must be possible on a full disk, too: even to read, SQLite makes files."""
+        try:
+            self._prepare()
+        except DiskFull:
+            self._disconnect()
+            self.free_reserve()
+            self._prepare()
 
     def _prepare(self) -> None:
         try:
@@ -166,7 +182,7 @@ class SqliteStore(SqlStore):
         code = _code(error)
         if code in DAMAGED:
             return self._damaged(str(error.orig))
-        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._no_space()):
+        if code == sqlite3.SQLITE_FULL or (code in NO_SPACE_TOO and self._no_space()):
             return DiskFull()
         if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
             return StoreProblem(
