@@ -121,6 +121,15 @@ def test_a_person_in_the_way_makes_it_unavailable(
     store.close()
 
 
+def test_the_lock_is_taken_before_anything_is_read(store: SqliteStore, path: Path) -> None:
+    """Else two that had read the same would both decide, and one of them would fail at its first write."""
+    shell = sqlite3.connect(path, isolation_level=None, timeout=0)
+    with store.turn(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        shell.execute("BEGIN IMMEDIATE")
+    shell.execute("BEGIN IMMEDIATE")
+    shell.close()
+
+
 # One process
 
 
