@@ -143,18 +143,17 @@ class SqliteStore(SqlStore):
         return self._writer.connect()
 
     def _open_writer(self) -> sqlite3.Connection:
-        connection = _plain_connection(str(self._path or ":memory:"))
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-        return connection
+        return _opened(
+            str(self._path or ":memory:"),
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"wal_autocheckpoint={CHECKPOINT_PAGES}",
+        )
 
     def _open_reader(self) -> sqlite3.Connection:
-        connection = _plain_connection(f"file:{quote(str(self._path))}?mode=ro", uri=True)
-        connection.execute("PRAGMA query_only=ON")
-        connection.execute("PRAGMA wal_autocheckpoint=0")
-        return connection
+        place = f"file:{quote(str(self._path))}?mode=ro"
+        return _opened(place, "query_only=ON", "wal_autocheckpoint=0", uri=True)
 
     def _reading(self) -> AbstractContextManager[Connection]:
         return self._readers.begin() if self._path else self._reading_memory()
@@ -210,9 +209,16 @@ class SqliteStore(SqlStore):
         )
 
 
-def _plain_connection(path: str, uri: bool = False) -> sqlite3.Connection:
+def _opened(path: str, *pragmas: str, uri: bool = False) -> sqlite3.Connection:
     """Without the driver's own transactions, which begin too late; for use by one thread at a time."""
-    return sqlite3.connect(path, uri=uri, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, uri=uri, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _engine(connect: Any, begin: str, pool: Any, **options: Any) -> Engine:
