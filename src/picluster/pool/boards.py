@@ -55,7 +55,9 @@ def plain(machine: Machine, report: Report, epoch: int) -> bool:
 def _known(machine: Machine, facts: Mapping[str, Any]) -> bool:
     if machine.mode is not Mode.LEGACY:
         return machine.facts == facts
-    return all(machine.facts.get(key) == value for key, value in facts.items() if not key.startswith("announced_"))
+    return all(
+        machine.facts.get(key) == value for key, value in facts.items() if not key.startswith("announced_")
+    )
 
 
 # Beats
@@ -65,7 +67,10 @@ def beat(ledger: Ledger, said: Beat) -> Machine:
     """An agent reports: a new board, or news of a known one."""
     machine = ledger.roster.machines.get(said.machine)
     if said.by.role is Role.AGENT and said.by.machine != said.machine:
-        raise NotAllowed(f"This token is for {said.by.machine}, not for {said.machine}.", "Each board has a token of its own.")
+        raise NotAllowed(
+            f"This token is for {said.by.machine}, not for {said.machine}.",
+            "Each board has a token of its own.",
+        )
     report = said.report
     standing = ledger.roster.machine_at(report.address)
     if standing is not None and standing.mode is Mode.LEGACY and report.mode is not Mode.LEGACY:
@@ -99,13 +104,24 @@ def _register(ledger: Ledger, name: str, report: Report) -> Machine:
             registered_us=ledger.wall_us,
         )
     )
-    ledger.note("machine.registered", SYSTEM, machine=machine.name, detail={"address": machine.address, "id": machine.id})
+    ledger.note(
+        "machine.registered",
+        SYSTEM,
+        machine=machine.name,
+        detail={"address": machine.address, "id": machine.id},
+    )
     return machine
 
 
 def _hear(ledger: Ledger, name: str, report: Report, heard_us: int) -> None:
     ledger.hear(
-        Heard(name=name, heard_us=heard_us or ledger.wall_us, boot_id=report.boot_id, seq=report.seq, telemetry=report.telemetry)
+        Heard(
+            name=name,
+            heard_us=heard_us or ledger.wall_us,
+            boot_id=report.boot_id,
+            seq=report.seq,
+            telemetry=report.telemetry,
+        )
     )
 
 
@@ -114,7 +130,10 @@ def _reported(ledger: Ledger, machine: Machine, report: Report) -> Machine:
     came_back = machine.presence is Presence.OFFLINE
     facts = report.facts
     if report.mode is Mode.LEGACY:
-        facts = {**machine.facts, **{key: value for key, value in facts.items() if not key.startswith("announced_")}}
+        facts = {
+            **machine.facts,
+            **{key: value for key, value in facts.items() if not key.startswith("announced_")},
+        }
     new = replace(
         machine,
         id=report.id,
@@ -146,11 +165,15 @@ def _witness(ledger: Ledger, machine: Machine, report: Report) -> Machine:
     """A board that knows a later fence than the service proves that the database went back in time."""
     if report.fence <= machine.fence:
         if (machine.reported_fence, machine.reported_closed) != (report.fence, report.closed):
-            machine = ledger.save(replace(machine, reported_fence=report.fence, reported_closed=report.closed))
+            machine = ledger.save(
+                replace(machine, reported_fence=report.fence, reported_closed=report.closed)
+            )
         return machine
     if report.fence > ledger.wall_us + ledger.policy.future_us:
         if machine.service is not Service.QUARANTINED:
-            machine = leases.quarantine(ledger, machine, f"it reports fence {report.fence}, which no service can have granted")
+            machine = leases.quarantine(
+                ledger, machine, f"it reports fence {report.fence}, which no service can have granted"
+            )
         return machine
     if report.fence > ledger.state.revision:
         ledger.state = replace(ledger.state, revision=report.fence)
@@ -217,7 +240,9 @@ def _let_in(ledger: Ledger, machine: Machine) -> None:
 
 
 def _open(machine: Machine, lease: Lease) -> bool:
-    return machine.mode is not Mode.ENFORCED or (machine.reported_fence == lease.fence and not machine.reported_closed)
+    return machine.mode is not Mode.ENFORCED or (
+        machine.reported_fence == lease.fence and not machine.reported_closed
+    )
 
 
 # One board, both programs
@@ -230,12 +255,20 @@ def _take_over(ledger: Ledger, name: str, legacy: Machine, known: Machine | None
         return legacy
     lease = ledger.roster.leases.get(legacy.lease)
     if lease is not None and known is not None and known.lease:
-        leases.end(ledger, lease, "machine_merged", SYSTEM, reason=f"{legacy.name} is {name}, which is leased already")
+        leases.end(
+            ledger,
+            lease,
+            "machine_merged",
+            SYSTEM,
+            reason=f"{legacy.name} is {name}, which is leased already",
+        )
         lease, legacy = None, ledger.roster.machines[legacy.name]
     ledger.save(replace(legacy, lease="", address="", deleted=True, deleted_s=ledger.now))
     fence = max(legacy.fence, known.fence if known else 0)
     heir = known or replace(legacy, name=name, registered_us=ledger.wall_us)
-    heir = replace(heir, fence=fence, lease=legacy.lease or heir.lease, comment=heir.comment or legacy.comment)
+    heir = replace(
+        heir, fence=fence, lease=legacy.lease or heir.lease, comment=heir.comment or legacy.comment
+    )
     heir = replace(heir, labels={**legacy.labels, **heir.labels}, address=legacy.address)
     heir = ledger.save(heir)
     if lease is not None:
@@ -286,11 +319,15 @@ def amend(ledger: Ledger, change: Amend) -> Machine:
     """Labels, comment, in or out of service."""
     machine = _named(ledger, change.machine)
     if change.by.role < Role.OPERATOR and (change.labels or change.service is not None or change.evict):
-        raise NotAllowed("Labels and service are changed by operators.", "Ask an operator; a comment is free to all users.")
+        raise NotAllowed(
+            "Labels and service are changed by operators.", "Ask an operator; a comment is free to all users."
+        )
     labels = {**machine.labels, **change.labels}
     new = replace(
         machine,
-        labels={key: value for key, value in labels.items() if value is not None} if change.labels else machine.labels,
+        labels={key: value for key, value in labels.items() if value is not None}
+        if change.labels
+        else machine.labels,
         comment=machine.comment if change.comment is None else change.comment,
         service=machine.service if change.service is None else change.service,
         reason=_reason(machine, change),
@@ -324,7 +361,9 @@ def forget(ledger: Ledger, ask: Forget) -> Machine:
         raise NotAllowed("Machines are deleted by operators.", "Ask an operator.")
     if machine.lease:
         holder = ledger.roster.leases[machine.lease].holder
-        raise Conflict(f"{machine.name} is held by {holder}.", f"`picluster unlock {machine.name}` first.", holder=holder)
+        raise Conflict(
+            f"{machine.name} is held by {holder}.", f"`picluster unlock {machine.name}` first.", holder=holder
+        )
     return _forgotten(ledger, machine, ask.by)
 
 
@@ -370,7 +409,9 @@ def overdue(ledger: Ledger, machine: Machine) -> None:
     elif machine.lease and now >= machine.presence_since_s + policy.dead_machine_s:
         lease = ledger.roster.leases[machine.lease]
         if lease.state is LeaseState.HELD and not lease.open_ended and not lease.holder.startswith(LEGACY_ID):
-            leases.end(ledger, lease, "machine_lost", SYSTEM, reason=f"{machine.name} has been offline for too long")
+            leases.end(
+                ledger, lease, "machine_lost", SYSTEM, reason=f"{machine.name} has been offline for too long"
+            )
 
 
 def raise_epoch(ledger: Ledger, by: Actor, reason: str) -> None:

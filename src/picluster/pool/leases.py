@@ -56,7 +56,12 @@ def acquire(ledger: Ledger, ask: Acquire) -> Lease:
     ledger.joined.add(lease.id)
     revision = ledger.next_revision()
     lease = ledger.save(replace(lease, place=revision), revision=revision)
-    ledger.note("lease.asked", ask.by, lease=lease, detail={"selector": selector, "count": ask.count, "job": ask.job[:200]})
+    ledger.note(
+        "lease.asked",
+        ask.by,
+        lease=lease,
+        detail={"selector": selector, "count": ask.count, "job": ask.job[:200]},
+    )
     ledger.touched.add(group)
     if not ask.queue:
         queue.grant(ledger)
@@ -118,7 +123,8 @@ def _permitted(roster: Roster, ask: Acquire) -> None:
     highest = PRIORITIES.get(ask.by.role, 0)
     if ask.priority > highest:
         raise NotAllowed(
-            f"priority {ask.priority} is above what your role may ask for ({highest}).", f"Ask for 0 to {highest}."
+            f"priority {ask.priority} is above what your role may ask for ({highest}).",
+            f"Ask for 0 to {highest}.",
         )
     if ask.quota and ask.by.limited and roster.live[ask.by.name] >= ask.quota:
         raise QuotaExceeded(
@@ -187,9 +193,17 @@ def _held(ledger: Ledger, group: Group) -> Held:
             age_s=round(ledger.now - held.granted_s, 3),
             expires_in_s=None if end == float("inf") else round(max(0.0, end - ledger.now), 3),
         )
-    obstacles = [roster.obstacle(machine) or ("free" if roster.is_free(machine) else "offline") for machine in machines]
-    summary = ", ".join(f"{obstacles.count(word)} {word.replace('_', ' ')}" for word in dict.fromkeys(obstacles))
-    return Held(f"{group.count} of {len(machines)} matching machines asked for: {summary}.", hint, matching=len(machines))
+    obstacles = [
+        roster.obstacle(machine) or ("free" if roster.is_free(machine) else "offline") for machine in machines
+    ]
+    summary = ", ".join(
+        f"{obstacles.count(word)} {word.replace('_', ' ')}" for word in dict.fromkeys(obstacles)
+    )
+    return Held(
+        f"{group.count} of {len(machines)} matching machines asked for: {summary}.",
+        hint,
+        matching=len(machines),
+    )
 
 
 # Staying
@@ -199,7 +213,9 @@ def renew(ledger: Ledger, ask: Renew) -> Lease:
     """The holder or waiter is still there; it may change the ttl or keys, or announce a reboot."""
     lease = ledger.roster.leases.get(ask.lease)
     if lease is None:
-        raise LeaseLost("No lease has this id; it ended more than a day ago, or never was.", "Ask for a new lease.")
+        raise LeaseLost(
+            "No lease has this id; it ended more than a day ago, or never was.", "Ask for a new lease."
+        )
     _own(lease, ask.by)
     if not lease.live:
         raise LeaseLost(
@@ -255,7 +271,9 @@ def _may_override(lease: Lease, ask: Release) -> None:
     if ask.by.role < Role.OPERATOR and not both_legacy:
         raise NotAllowed(f"This lease belongs to {lease.holder}.", "Ask them, or an operator, to release it.")
     if lease.live and not ask.reason:
-        raise Malformed("reason: taking back somebody's lease needs a reason.", "Say why; it is recorded.", field="reason")
+        raise Malformed(
+            "reason: taking back somebody's lease needs a reason.", "Say why; it is recorded.", field="reason"
+        )
 
 
 def free_address(ledger: Ledger, ask: FreeAddress) -> Machine:
@@ -268,7 +286,11 @@ def free_address(ledger: Ledger, ask: FreeAddress) -> Machine:
         return _freed_by_nobody(ledger, machine)
     if lease.holder == ask.by.name:
         end(ledger, lease, "released", ask.by, by_holder=True)
-    elif machine.mode is Mode.LEGACY and ask.by.address == machine.address and not lease.holder.startswith(LEGACY_PREFIX):
+    elif (
+        machine.mode is Mode.LEGACY
+        and ask.by.address == machine.address
+        and not lease.holder.startswith(LEGACY_PREFIX)
+    ):
         rebooted(ledger, machine, lease)
         if ledger.roster.machines[machine.name].lease:
             raise Held(f"{machine.name} stays with {lease.holder} over a reboot.")
@@ -280,13 +302,19 @@ def free_address(ledger: Ledger, ask: FreeAddress) -> Machine:
 def _freed_by_nobody(ledger: Ledger, machine: Machine) -> Machine:
     """A machine that announced something at its registration shows plain `Free` from its first free on."""
     if machine.fence == 0 and machine.facts.get("announced_command") != "Free":
-        return ledger.save(replace(machine, facts={**machine.facts, "announced_command": "Free", "announced_task": ""}))
+        return ledger.save(
+            replace(machine, facts={**machine.facts, "announced_command": "Free", "announced_task": ""})
+        )
     return machine
 
 
 def rebooted(ledger: Ledger, machine: Machine, lease: Lease) -> None:
     """The board went down and came up by itself while leased; the lease said what that means."""
-    if lease.on_reboot is OnReboot.KEEP or machine.facts.get("nounlock") or ledger.now <= lease.reboot_until_s:
+    if (
+        lease.on_reboot is OnReboot.KEEP
+        or machine.facts.get("nounlock")
+        or ledger.now <= lease.reboot_until_s
+    ):
         ledger.note("lease.rebooted", SYSTEM, machine=machine.name, lease=lease)
         return
     end(ledger, lease, "reboot", SYSTEM, reason=f"{machine.name} rebooted", resting=False)

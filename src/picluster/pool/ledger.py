@@ -12,7 +12,19 @@ from dataclasses import replace
 from heapq import heappop, heappush
 from typing import Any, TypeVar
 
-from picluster.pool.model import Actor, Event, Heard, Lease, Machine, Mode, PoolState, Presence, Row, Service, Token
+from picluster.pool.model import (
+    Actor,
+    Event,
+    Heard,
+    Lease,
+    Machine,
+    Mode,
+    PoolState,
+    Presence,
+    Row,
+    Service,
+    Token,
+)
 from picluster.pool.policy import Policy
 from picluster.pool.roster import Group, Roster
 
@@ -178,7 +190,9 @@ class Ledger:
         if machine.presence is Presence.ONLINE:
             candidates.append(self.silent_s(machine))
             if machine.cleaning and machine.service is Service.IN_SERVICE:
-                candidates.append(max(machine.cleaning_since_s, machine.presence_since_s) + self.policy.clean_s)
+                candidates.append(
+                    max(machine.cleaning_since_s, machine.presence_since_s) + self.policy.clean_s
+                )
         elif machine.lease:
             candidates.append(machine.presence_since_s + self.policy.dead_machine_s)
         if machine.delay_until_s:
@@ -190,7 +204,9 @@ class Ledger:
         heard = self.heard.get(machine.name)
         since = max(heard.heard_s if heard else 0.0, machine.presence_since_s)
         legacy = machine.mode is Mode.LEGACY
-        return since + (self.policy.legacy_offline_s if legacy else self.policy.offline_s) + self.policy.slack_s
+        return (
+            since + (self.policy.legacy_offline_s if legacy else self.policy.offline_s) + self.policy.slack_s
+        )
 
     # Rows that others depend on
 
@@ -203,7 +219,11 @@ class Ledger:
         is_free = self.roster.is_free(machine)
         if not is_free:
             self.unaside(machine.name)
-        if is_free or was_free or (old is not None and (old.service, old.lease) != (machine.service, machine.lease)):
+        if (
+            is_free
+            or was_free
+            or (old is not None and (old.service, old.lease) != (machine.service, machine.lease))
+        ):
             self.touch(machine)
 
     def unaside(self, name: str) -> None:

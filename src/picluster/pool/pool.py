@@ -96,7 +96,11 @@ class Pool:
         for kind, name in due:
             ledger.schedule((kind, name), ledger.now)
             machine = ledger.roster.machines.get(name) if kind == "machine" else None
-            if machine is not None and machine.presence is Presence.ONLINE and ledger.now >= ledger.silent_s(machine):
+            if (
+                machine is not None
+                and machine.presence is Presence.ONLINE
+                and ledger.now >= ledger.silent_s(machine)
+            ):
                 silent.append(name)
         return silent
 
@@ -112,7 +116,11 @@ class Pool:
         self._let_time_pass()
         self._answer(commands, answers, first=False)
         queue.grant(ledger)
-        return self._final(answers), sorted(ledger.changed.values(), key=lambda row: row.revision), ledger.happened
+        return (
+            self._final(answers),
+            sorted(ledger.changed.values(), key=lambda row: row.revision),
+            ledger.happened,
+        )
 
     def _answer(self, commands: Sequence[Command], answers: list[Answer], *, first: bool) -> None:
         for index, command in enumerate(commands):

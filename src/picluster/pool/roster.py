@@ -41,7 +41,9 @@ def selector_facts(machine: Machine) -> Facts:
     texts = {key: str(facts[key]) for key in _TEXT_FACTS if facts.get(key) not in (None, "")}
     numbers = {key: float(facts[key]) for key in ("mem", "cpus") if isinstance(facts.get(key), int | float)}
     return facts_of(
-        texts={"name": machine.name, "ip": machine.address, **texts}, numbers=numbers, labels=machine.all_labels
+        texts={"name": machine.name, "ip": machine.address, **texts},
+        numbers=numbers,
+        labels=machine.all_labels,
     )
 
 
@@ -305,7 +307,10 @@ class Roster:
     def _put_lease(self, lease: Lease) -> None:
         old = self.leases.get(lease.id)
         self.leases[lease.id] = lease
-        was_live, was_waiting = old is not None and old.live, old is not None and old.state is LeaseState.WAITING
+        was_live, was_waiting = (
+            old is not None and old.live,
+            old is not None and old.state is LeaseState.WAITING,
+        )
         if lease.live != was_live:
             self.live[lease.holder] += 1 if lease.live else -1
             if not self.live[lease.holder]:

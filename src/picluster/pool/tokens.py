@@ -17,10 +17,17 @@ def issue(ledger: Ledger, ask: IssueToken) -> Token:
     if ask.redeeming:
         used = ledger.roster.tokens.get(ask.redeeming)
         if used is None or used.revoked:
-            raise NotFound("This link was used already, or a newer one was printed.", "Restart the service for a new one.")
+            raise NotFound(
+                "This link was used already, or a newer one was printed.",
+                "Restart the service for a new one.",
+            )
         ledger.save(replace(used, revoked=True, revoked_s=ledger.now))
     token = ledger.save(ask.token)
-    ledger.note("token.issued", ask.by, detail={"token": token.id, "kind": token.kind, "name": token.name, "role": token.role.name.lower()})
+    ledger.note(
+        "token.issued",
+        ask.by,
+        detail={"token": token.id, "kind": token.kind, "name": token.name, "role": token.role.name.lower()},
+    )
     return token
 
 

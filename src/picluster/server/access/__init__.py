@@ -1,0 +1,1 @@
+"""Who asks: tokens, the shared key of the old door, and the limits for those who guess."""

@@ -1,0 +1,114 @@
+"""From a request to an `Actor`, or to the error that says how to become one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+
+from picluster.errors import Malformed, NotAllowed, NotAuthenticated, Unavailable
+from picluster.pool.model import LEGACY_PREFIX, Actor, Role, Token
+from picluster.server.access.credentials import digest, same, token_id
+from picluster.server.view import View
+from picluster.wire import text_problem
+
+WRONG_TOKENS_PER_MINUTE = 30
+"""For each address: generous for a misconfigured board, hopeless for guessing 256 bits or a weak shared key."""
+
+USER_HEADER = "x-picluster-user"
+
+LIMITED_KINDS = ("person",)
+"""Kinds of tokens that the quota of live leases counts for."""
+
+
+class TooManyAttempts(Unavailable):
+    """Too many wrong tokens from this address; wait a minute."""
+
+    code = "too_many_attempts"
+    status = 429
+
+
+class Gate:
+    """Knows the tokens of the view and the shared key; asks no database."""
+
+    def __init__(self, view: View, api_key: str, wall_us: Callable[[], int]) -> None:
+        self._view = view
+        self._api_key = api_key
+        self._wall_us = wall_us
+        self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        self._limit = RateLimitItemPerMinute(WRONG_TOKENS_PER_MINUTE)
+
+    def shared_key_fits(self, key: object) -> bool:
+        """Whether this is the shared key. Without a configured one, nothing is."""
+        return bool(self._api_key) and isinstance(key, str) and same(key, self._api_key)
+
+    def actor(self, authorization: str, user: str, address: str) -> Actor | None:
+        """Who sent these headers; None without any. Raises `NotAuthenticated` for wrong ones."""
+        if not authorization:
+            return None
+        scheme, _, text = authorization.partition(" ")
+        text = text.strip()
+        if scheme.casefold() != "bearer" or not text:
+            raise NotAuthenticated(
+                "authorization: only `Bearer TOKEN` is understood.", "See `picluster login`."
+            )
+        self._not_too_often(address)
+        if self.shared_key_fits(text):
+            return self._legacy_actor(user, address)
+        token = self._view.roster.tokens.get(token_id(text))
+        if token is None or not same(token.digest, digest(text)) or token.revoked or self._expired(token):
+            self._limiter.hit(self._limit, address)
+            raise NotAuthenticated(
+                "This token is not known, or it has expired or was revoked.", "Ask an admin for a new one."
+            )
+        return self._token_actor(token, address)
+
+    def setup_token(self, text: str, address: str) -> Token:
+        """The one-time credential of the first start."""
+        self._not_too_often(address)
+        token = self._view.roster.tokens.get(token_id(text))
+        if token is None or token.kind != "setup" or token.revoked or not same(token.digest, digest(text)):
+            self._limiter.hit(self._limit, address)
+            raise NotAllowed(
+                "This link was used already, or a newer one was printed.",
+                "Restart the service for a new one.",
+            )
+        return token
+
+    def _not_too_often(self, address: str) -> None:
+        if not self._limiter.test(self._limit, address):
+            raise TooManyAttempts(hint="Check the token; attempts from other addresses are not affected.")
+
+    def _expired(self, token: Token) -> bool:
+        return bool(token.expires_us) and token.expires_us <= self._wall_us()
+
+    def _legacy_actor(self, user: str, address: str) -> Actor:
+        name = unquote(user, errors="replace")
+        if text_problem(name, 8 * 1024):
+            raise Malformed(f"{USER_HEADER}: {text_problem(name, 8 * 1024)}", field=USER_HEADER)
+        return Actor(f"{LEGACY_PREFIX}{name}", Role.USER, address, limited=False)
+
+    def _token_actor(self, token: Token, address: str) -> Actor:
+        if token.kind == "agent":
+            return Actor(f"agent:{token.name}", Role.AGENT, address, machine=token.name, limited=False)
+        if token.kind == "setup":
+            raise NotAllowed("This is a one-time link, not a token.", "Open it in a browser.")
+        limited = token.kind in LIMITED_KINDS and token.role < Role.ADMIN
+        return Actor(token.name, token.role, address, limited=limited)
+
+
+def require(actor: Actor | None, role: Role) -> Actor:
+    """The actor, if it may do what this role may."""
+    if actor is None:
+        raise NotAuthenticated(
+            hint="`picluster login`, or set PICLUSTER_TOKEN. Whoever has only the shared key sends that."
+        )
+    if actor.role < role:
+        raise NotAllowed(
+            f"This needs the role {role.name.lower()}; {actor.name} is {actor.role.name.lower()}.",
+            "Ask an admin.",
+        )
+    return actor

@@ -1,0 +1,267 @@
+"""The service as one ASGI application: the hot calls first, FastAPI for the rest, one form of error for all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import picluster
+from picluster.errors import Malformed, NotFound, PiclusterError, Unavailable
+from picluster.pool.commands import IssueToken, RevokeToken
+from picluster.pool.model import SYSTEM, Role, Token
+from picluster.server.access.credentials import (
+    ADMIN_TOKEN_ID,
+    SHORTEST_ADMIN_TOKEN,
+    digest,
+    new_secret,
+    same,
+)
+from picluster.server.access.gate import Gate
+from picluster.server.context import Context
+from picluster.server.coordinator import Coordinator
+from picluster.server.http import (
+    LARGEST_BODY,
+    BodyTooLarge,
+    Hot,
+    error_body,
+    error_headers,
+    header,
+    send_error,
+)
+from picluster.server.legacy import LegacyDoor
+from picluster.server.metrics import Metrics
+from picluster.server.pages import router as pages
+from picluster.server.settings import Settings
+from picluster.server.v1 import events, leases, machines, tokens
+from picluster.server.v1.beats import Beats, beat_path
+from picluster.server.view import View
+from picluster.store import Store, StoreProblem
+
+Announce = Callable[[str], None]
+
+
+class Service:
+    """One service: `app` is the ASGI application, `context` what is behind it."""
+
+    def __init__(self, settings: Settings, store: Store, *, shared: bool = False) -> None:
+        metrics = Metrics()
+        view = View(cap_s=settings.policy.slack_s)
+        coordinator = Coordinator(
+            store, view, settings.policy, pulse_s=settings.pulse_s, metrics=metrics, shared=shared
+        )
+        self.context = Context(settings, store, view, coordinator, None, metrics)  # type: ignore[arg-type]
+        self.context.gate = Gate(view, settings.api_key, self.context.wall_us)
+        self.setup_code = ""
+        """The secret in the one-time link of a first start; empty when an admin exists."""
+        self.app: ASGIApp = Front(self._api(), self.context)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open the store and take turns for the time of the block."""
+        await self.context.coordinator.start()
+        try:
+            await self._first_admin()
+            yield
+        finally:
+            self.stop_waiting()
+            await self.context.coordinator.stop()
+
+    def stop_waiting(self) -> None:
+        """End streams and held-open calls; their clients are told to ask again. For signal handlers, too."""
+        self.context.stopping.set()
+
+    def _api(self) -> FastAPI:
+        api = FastAPI(title="picluster", version=picluster.__version__, lifespan=None)
+        api.state.context = self.context
+        v1 = APIRouter(prefix="/api/v1")
+        for part in (machines, leases, events, tokens):
+            v1.include_router(part.router)
+        api.include_router(v1)
+        api.include_router(pages)
+        api.include_router(_health(self.context))
+        api.add_exception_handler(PiclusterError, _refuse)
+        api.add_exception_handler(RequestValidationError, _malformed)
+        api.add_exception_handler(HTTPException, _http_error)
+        api.add_exception_handler(Exception, _broken)
+        return api
+
+    async def _first_admin(self) -> None:
+        """Somebody has to be admin: the configured token, or a one-time link while there is no other."""
+        ask, roster = self.context.coordinator.ask, self.context.view.roster
+        chosen = self.context.settings.admin_token
+        known = roster.tokens.get(ADMIN_TOKEN_ID)
+        if chosen and len(chosen) < SHORTEST_ADMIN_TOKEN:
+            raise StoreProblem(
+                f"PICLUSTER_ADMIN_TOKEN has fewer than {SHORTEST_ADMIN_TOKEN} characters.",
+                "Use `openssl rand -hex 32`.",
+                exit_code=2,
+            )
+        if chosen and known is None:
+            await ask(
+                IssueToken(
+                    SYSTEM,
+                    Token(
+                        ADMIN_TOKEN_ID,
+                        "person",
+                        "admin",
+                        Role.ADMIN,
+                        digest(chosen),
+                        issued_us=self.context.wall_us(),
+                    ),
+                )
+            )
+        elif chosen and known is not None and (known.revoked or not same(known.digest, digest(chosen))):
+            raise StoreProblem(
+                "PICLUSTER_ADMIN_TOKEN is not the token that this pool was set up with.",
+                "Use that one, or unset it and make tokens through the API.",
+                exit_code=2,
+            )
+        live = [token for token in roster.tokens.values() if not token.revoked]
+        if any(token.role is Role.ADMIN and token.kind == "person" for token in live):
+            return
+        for old in live:
+            if old.kind == "setup":
+                await ask(RevokeToken(SYSTEM, old.id))
+        secret = new_secret("setup")
+        await ask(
+            IssueToken(
+                SYSTEM,
+                Token(
+                    secret.id,
+                    "setup",
+                    "setup",
+                    Role.NOBODY,
+                    digest(secret.text),
+                    issued_us=self.context.wall_us(),
+                ),
+            )
+        )
+        self.setup_code = secret.text
+
+
+class Front:
+    """Outermost: the calls that come thousands a second go straight to their handlers, all bodies have a limit."""
+
+    def __init__(self, api: ASGIApp, context: Context) -> None:
+        self._api = api
+        self._beats = Beats(context)
+        self._hot: dict[tuple[str, str], Hot] = {}
+        self._read_list: Hot | None = None
+        if context.settings.legacy_door:
+            door = LegacyDoor(context)
+            self._hot, self._read_list = door.routes(), door.read
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._api(scope, receive, send)
+            return
+        method, path = scope["method"], scope["path"]
+        hot = self._hot.get((method, path))
+        if hot is not None:
+            await hot(scope, receive, send)
+        elif method == "POST" and (name := beat_path(path)):
+            await self._beats(scope, receive, send, name)
+        elif (
+            path == "/"
+            and method == "GET"
+            and self._read_list
+            and "text/html" not in header(scope, b"accept")
+        ):
+            await self._read_list(scope, receive, send)
+        else:
+            await self._guarded(scope, receive, send)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """FastAPI reads bodies whole, so one that is too large is refused by what it says, or where it gets so."""
+        size, started = 0, False
+
+        async def limited() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > LARGEST_BODY:
+                raise BodyTooLarge(hint=f"At most {LARGEST_BODY} bytes are read.")
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        length = header(scope, b"content-length")
+        if length.isdecimal() and int(length) > LARGEST_BODY:
+            await send_error(send, BodyTooLarge(hint=f"At most {LARGEST_BODY} bytes are read."))
+            return
+        try:
+            await self._api(scope, limited, noted)
+        except BodyTooLarge as error:
+            if not started:
+                await send_error(send, error)
+
+
+def _health(context: Context) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/healthz")
+    async def healthz() -> Response:
+        """The process lives."""
+        return PlainTextResponse("ok\n")
+
+    @router.get("/readyz")
+    async def readyz() -> Response:
+        """A turn succeeded lately."""
+        if context.stopping.is_set() or not context.coordinator.alive():
+            raise Unavailable("No turn has succeeded lately.", "Look at the service's log.")
+        return PlainTextResponse("ok\n")
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return Response(context.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    return router
+
+
+def _response(error: PiclusterError) -> Response:
+    return Response(error_body(error), error.status, error_headers(error), media_type="application/json")
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PiclusterError)
+    return _response(error)
+
+
+async def _malformed(request: Request, error: Exception) -> Response:
+    """FastAPI's findings in our form: every bad field at once."""
+    assert isinstance(error, RequestValidationError)
+    fields = {
+        ".".join(str(part) for part in found["loc"] if part != "body") or "body": found["msg"]
+        for found in error.errors()
+    }
+    message = "; ".join(f"{name}: {what}" for name, what in fields.items())
+    return _response(Malformed(message, "Correct these fields and ask again.", fields=fields))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return _response(
+            NotFound(f"There is nothing at {request.url.path}.", "The API is at /api/v1; see /docs.")
+        )
+    response = _response(Malformed(str(error.detail)))
+    response.status_code = error.status_code
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    return _response(
+        PiclusterError(
+            "The service failed on this request; nothing was changed.", "The service's log says more."
+        )
+    )

@@ -1,0 +1,61 @@
+"""What every endpoint works with: the coordinator that changes the pool, the view that shows it, the gate."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from picluster.errors import Unavailable
+from picluster.server.access.gate import Gate
+from picluster.server.coordinator import Coordinator
+from picluster.server.metrics import Metrics
+from picluster.server.settings import Settings
+from picluster.server.view import Key, View
+from picluster.store import Store
+
+
+def wall_us() -> int:
+    """Wall clock in µs, for the record."""
+    return time.time_ns() // 1000
+
+
+@dataclass(slots=True)
+class Context:
+    """One service."""
+
+    settings: Settings
+    store: Store
+    view: View
+    coordinator: Coordinator
+    gate: Gate
+    metrics: Metrics
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    wall_us: Callable[[], int] = wall_us
+
+    async def hold(self, wait_s: float, signature: Callable[[], object], *keys: Key) -> None:
+        """Hold a call open until what it would answer changes, at most `wait_s`.
+
+        Raises `Unavailable` when the service stops meanwhile, so that the client asks again elsewhere or later.
+        """
+        before = signature()
+        with self.view.waiter(*keys) as bell:
+            deadline = asyncio.get_running_loop().time() + wait_s
+            while signature() == before and not self.stopping.is_set():
+                bell.clear()
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0 or not await self._rings(bell, left):
+                    return
+        if self.stopping.is_set():
+            raise Unavailable("The service is stopping.", "Ask again in a moment; the same id stays valid.")
+
+    async def _rings(self, bell: asyncio.Event, seconds: float) -> bool:
+        """Whether the bell, or the end of the service, came within these seconds."""
+        tasks = [asyncio.ensure_future(bell.wait()), asyncio.ensure_future(self.stopping.wait())]
+        try:
+            done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return bool(done)

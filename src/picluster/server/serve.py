@@ -1,0 +1,165 @@
+"""`picluster serve`: from settings to a running service, and from SIGTERM to a clean end within seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from picluster.errors import PiclusterError
+from picluster.server.app import Service
+from picluster.server.settings import Settings
+from picluster.store import Store, StoreProblem
+from picluster.store.postgres import PostgresStore
+from picluster.store.sqlite import SqliteStore
+
+FINISH_S = 2
+"""Answers under way get so long after SIGTERM; held-open calls and streams have been ended by then."""
+
+DATABASE = "picluster.db"
+
+
+def run(settings: Settings) -> int:
+    """Serve until a signal ends it; the exit code. Problems are one clear line on stderr."""
+    _log_to_stderr(settings)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_serve(settings))
+    except StoreProblem as problem:
+        return _complain(problem, problem.exit_code)
+    except PiclusterError as problem:
+        return _complain(problem, 1)
+
+
+def open_store(settings: Settings, running: list[Service]) -> Store:
+    """The store that the settings name, open. Whoever is in `running` is told what other replicas write."""
+
+    def notice(revision: int) -> None:
+        for service in running:
+            service.context.coordinator.notice(revision)
+
+    cap_s = settings.policy.slack_s
+    store: Store = (
+        PostgresStore(settings.url, cap_s=cap_s, on_notice=notice)
+        if settings.url
+        else SqliteStore(settings.data / DATABASE, cap_s=cap_s)
+    )
+    store.open()
+    return store
+
+
+class _Server(uvicorn.Server):
+    """Ends streams and held-open calls with the signal: the lifespan's end would wait for them for ever."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._service.stop_waiting()
+        super().handle_exit(sig, frame)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it exists: about twice the requests of the standard loop."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _serve(settings: Settings) -> int:
+    listening = _listen(settings)
+    running: list[Service] = []
+    store = await asyncio.to_thread(open_store, settings, running)
+    try:
+        store.keep_reserve()
+        service = Service(settings, store, shared=bool(settings.url))
+        async with service.running():
+            running.append(service)
+            _greet(settings, service, listening.getsockname()[1])
+            await _Server(_config(settings, service), service).serve(sockets=[listening])
+    finally:
+        store.close()
+    return 0
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as problem:
+        listening.close()
+        raise StoreProblem(
+            f"Cannot listen on {settings.host}:{settings.port}: {problem.strerror}.",
+            "Another service may have the port; choose one with --port.",
+        ) from None
+    listening.listen(2048)
+    listening.set_inheritable(True)
+    return listening
+
+
+def _config(settings: Settings, service: Service) -> uvicorn.Config:
+    return uvicorn.Config(
+        service.app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=FINISH_S,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+
+
+def _greet(settings: Settings, service: Service, port: int) -> None:
+    scheme = "https" if settings.tls_cert else "http"
+    host = "localhost" if settings.host in ("0.0.0.0", "::", "127.0.0.1") else settings.host  # noqa: S104
+    address = f"{scheme}://{host}:{port}"
+    lines = [f"picluster serves {address}"]
+    if service.setup_code:
+        lines.append(
+            f"first start: open {address}/setup?code={service.setup_code} for the admin's token (once)"
+        )
+    if not settings.legacy_door:
+        lines.append("the old protocol at /api is closed; set RPI_APIKEY to open it")
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _complain(problem: PiclusterError, code: int) -> int:
+    print(f"picluster: {problem.message}", file=sys.stderr)
+    if problem.hint:
+        print(f"           {problem.hint}", file=sys.stderr)
+    return code
+
+
+def _log_to_stderr(settings: Settings) -> None:
+    level = getattr(logging, settings.log_level.upper())
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr)

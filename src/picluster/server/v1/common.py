@@ -1,0 +1,63 @@
+"""What the endpoints of `/api/v1` share: the context, who asks, and how rows are answered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Query, Request
+from starlette.responses import Response
+
+from picluster.errors import Malformed
+from picluster.pool.model import LEGACY_PREFIX, Actor, Role
+from picluster.server.access.gate import USER_HEADER, require
+from picluster.server.context import Context
+from picluster.server.http import encode
+from picluster.wire import LONGEST_WAIT_S
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT_S, description="Seconds to hold this call open")]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+def context_of(request: Request) -> Context:
+    return cast(Context, request.app.state.context)
+
+
+def maybe_actor(request: Request) -> Actor | None:
+    """Who asks, if anybody says so."""
+    address = request.client.host if request.client else ""
+    user = request.headers.get(USER_HEADER, "")
+    actor = context_of(request).gate.actor(request.headers.get("authorization", ""), user, address)
+    if actor and actor.name == LEGACY_PREFIX and request.method not in SAFE_METHODS:
+        raise Malformed(f"{USER_HEADER}: say who you are when you use the shared key.", field=USER_HEADER)
+    return actor
+
+
+def at_least(role: Role) -> Any:
+    """A dependency: the actor, who has at least this role."""
+
+    def needed(request: Request) -> Actor:
+        return require(maybe_actor(request), role)
+
+    return Depends(needed)
+
+
+def list_reader(request: Request) -> Actor | None:
+    """The list of machines is open to read while the old door is, unless a setting closes it."""
+    actor = maybe_actor(request)
+    settings = context_of(request).settings
+    if actor is None and settings.legacy_door and settings.public_list:
+        return None
+    return require(actor, Role.VIEWER)
+
+
+InContext = Annotated[Context, Depends(context_of)]
+Viewer = Annotated[Actor, at_least(Role.VIEWER)]
+User = Annotated[Actor, at_least(Role.USER)]
+Admin = Annotated[Actor, at_least(Role.ADMIN)]
+ListReader = Annotated[Actor | None, Depends(list_reader)]
+
+
+def answer(body: Any, status: int = 200, **headers: str) -> Response:
+    return Response(encode(body), status, headers, media_type="application/json")

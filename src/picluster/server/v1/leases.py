@@ -1,0 +1,165 @@
+"""Leases over HTTP: asking, waiting, renewing, giving back. Every call may be repeated."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Query
+from starlette.responses import Response
+
+from picluster.errors import Malformed, NotFound
+from picluster.pool.commands import Acquire, Release, Renew
+from picluster.pool.explain import outlook
+from picluster.pool.leases import resolve
+from picluster.pool.model import Lease, LeaseState
+from picluster.server.context import Context
+from picluster.server.http import encode
+from picluster.server.present import lease_answer
+from picluster.server.v1.common import InContext, Limit, User, Viewer, Wait, answer
+from picluster.wire import (
+    LONGEST_SELECTOR,
+    Explanation,
+    LeaseAnswer,
+    LeaseRequest,
+    RenewRequest,
+    lease_id_problem,
+    raise_problems,
+    text_problem,
+)
+
+router = APIRouter(tags=["leases"])
+
+
+@router.put("/leases/{lease_id}", response_model=LeaseAnswer)
+async def put_lease(
+    lease_id: str, ask: LeaseRequest, context: InContext, actor: User, wait: Wait = 0
+) -> Response:
+    """Ask for machines under an id of your own choice; asking again is the same lease."""
+    problem = lease_id_problem(lease_id)
+    if problem:
+        raise Malformed(f"id: {problem}", field="id")
+    raise_problems(ask.problems())
+    lease = await context.coordinator.ask(
+        Acquire(
+            by=actor,
+            lease=lease_id.lower(),
+            asked=hashlib.sha256(encode(ask)).hexdigest(),
+            quota=context.settings.quota,
+            **{name: getattr(ask, name) for name in LeaseRequest.__slots__},
+        )
+    )
+    return await _held_open(context, lease, wait)
+
+
+@router.post("/leases/{lease_id}/renew", response_model=LeaseAnswer)
+async def renew_lease(
+    lease_id: str,
+    context: InContext,
+    actor: User,
+    ask: Annotated[RenewRequest | None, Body()] = None,
+    wait: Wait = 0,
+) -> Response:
+    """Still there. Renewing while waiting is how one waits."""
+    ask = ask or RenewRequest()
+    raise_problems(ask.problems())
+    lease = await context.coordinator.ask(
+        Renew(actor, lease_id.lower(), ask.ttl_s, ask.ssh_public_keys, ask.expect_reboot_s)
+    )
+    return await _held_open(context, lease, wait)
+
+
+@router.get("/leases/{lease_id}", response_model=LeaseAnswer)
+async def get_lease(lease_id: str, context: InContext, actor: Viewer) -> Response:
+    """Read one lease; reading never renews."""
+    return answer(lease_answer(context.view, context.settings.policy, _known(context, lease_id.lower())))
+
+
+@router.delete("/leases/{lease_id}", response_model=LeaseAnswer)
+async def delete_lease(
+    lease_id: str,
+    context: InContext,
+    actor: User,
+    wait: Wait = 0,
+    reason: Annotated[str, Query(max_length=255)] = "",
+) -> Response:
+    """Give the machines back. Repeating is the same answer; with `wait`, once the verdict is there."""
+    problem = text_problem(reason)
+    if problem:
+        raise Malformed(f"reason: {problem}", field="reason")
+    lease = await context.coordinator.ask(Release(actor, lease_id.lower(), reason))
+    return answer(lease_answer(context.view, context.settings.policy, lease))
+
+
+@router.get("/leases", response_model=list[LeaseAnswer])
+async def list_leases(
+    context: InContext,
+    actor: Viewer,
+    state: LeaseState | None = None,
+    holder: str = "",
+    machine: str = "",
+    limit: Limit = 100,
+    after: str = "",
+) -> Response:
+    """Leases, oldest first."""
+    wanted = [
+        lease
+        for lease in sorted(context.view.roster.leases.values(), key=lambda lease: (lease.place, lease.id))
+        if (state is None or lease.state is state)
+        and (not holder or lease.holder == holder)
+        and (not machine or machine in lease.machines)
+    ]
+    start = next((index + 1 for index, lease in enumerate(wanted) if lease.id == after), 0) if after else 0
+    page = wanted[start : start + limit]
+    return answer([lease_answer(context.view, context.settings.policy, lease) for lease in page])
+
+
+@router.get("/queue", response_model=list[LeaseAnswer])
+async def queue(context: InContext, actor: Viewer, limit: Limit = 100) -> Response:
+    """Who waits, in order."""
+    leases = [lease for lease, _ in zip(context.view.waiting(), range(limit), strict=False)]
+    return answer([lease_answer(context.view, context.settings.policy, lease) for lease in leases])
+
+
+@router.get("/explain", response_model=Explanation)
+async def explain(
+    context: InContext,
+    actor: Viewer,
+    q: str = "",
+    count: Annotated[int, Query(ge=1, le=8)] = 1,
+) -> Response:
+    """What a selector would get now, machine by machine."""
+    problem = text_problem(q, LONGEST_SELECTOR)
+    if problem:
+        raise Malformed(f"q: {problem}", field="q")
+    selector = resolve(context.view.roster, q)
+    found = outlook(context.view.roster, context.view.roster.group(selector, count))
+    return answer(Explanation(selector, len(found.machines), found.machines, found.waiting, found.summary()))
+
+
+def _known(context: Context, lease_id: str) -> Lease:
+    lease = context.view.roster.leases.get(lease_id)
+    if lease is None:
+        raise NotFound(
+            "No lease has this id.",
+            "Ended leases are remembered for a day; `GET /history` goes further back.",
+        )
+    return lease
+
+
+async def _held_open(context: Context, lease: Lease, wait_s: float) -> Response:
+    """Answer now, or, while nothing has come of it yet, when something does."""
+    view = context.view
+
+    def current() -> Lease:
+        return view.roster.leases.get(lease.id, lease)
+
+    pending = lease.state is LeaseState.WAITING or (lease.state is LeaseState.HELD and not lease.ready)
+    if wait_s and pending:
+        await context.hold(wait_s, lambda: _shown(current()), ("lease", lease.id))
+    return answer(lease_answer(view, context.settings.policy, current()))
+
+
+def _shown(lease: Lease) -> tuple[object, ...]:
+    """A held-open call ends early only when this changes, so that one release wakes one waiter."""
+    return (lease.state, lease.ready, lease.machines)

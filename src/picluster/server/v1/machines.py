@@ -1,0 +1,82 @@
+"""Machines over HTTP: list, look, label, take out of service, forget."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from picluster.errors import Malformed, NotFound
+from picluster.pool.commands import Amend, Forget
+from picluster.pool.model import Machine
+from picluster.pool.selector import parse
+from picluster.server.context import Context
+from picluster.server.present import machine_answer, search_facts
+from picluster.server.v1.common import InContext, Limit, ListReader, User, answer
+from picluster.wire import LONGEST_SELECTOR, MachineAmendment, MachineAnswer, raise_problems, text_problem
+
+router = APIRouter(tags=["machines"])
+
+
+def find(context: Context, text: str) -> list[Machine]:
+    """Machines by name that a search finds; an exact name or address wins over reading it as a selector."""
+    problem = text_problem(text, LONGEST_SELECTOR)
+    if problem:
+        raise Malformed(f"q: {problem}", field="q")
+    roster = context.view.roster
+    exact = roster.machine_called(text.strip())
+    if exact is not None:
+        return [exact]
+    machines = sorted(roster.machines.values(), key=lambda machine: machine.name)
+    if not text.strip():
+        return machines
+    selector = parse(
+        text, searching=True, label_keys={key for key, count in roster.label_keys.items() if count > 0}
+    )
+    return [machine for machine in machines if selector.matches(search_facts(context.view, machine))]
+
+
+@router.get("/machines", response_model=list[MachineAnswer])
+async def list_machines(
+    request: Request, context: InContext, actor: ListReader, q: str = "", limit: Limit = 1000, after: str = ""
+) -> Response:
+    """Machines that a search finds, by name; the next page begins behind the name `after`."""
+    etag = f'W/"{context.view.revision}.{int(context.view.now())}"'
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers={"ETag": etag})
+    found = [machine for machine in find(context, q) if machine.name > after][:limit]
+    return answer(
+        [machine_answer(context.view, context.settings.policy, machine) for machine in found], ETag=etag
+    )
+
+
+@router.get("/machines/{name}", response_model=MachineAnswer)
+async def get_machine(name: str, context: InContext, actor: ListReader) -> Response:
+    """One machine, by name or address."""
+    machine = context.view.roster.machine_called(name)
+    if machine is None:
+        raise NotFound(f"No machine is called {name!r}.", "`picluster list` shows what there is.")
+    return answer(machine_answer(context.view, context.settings.policy, machine))
+
+
+@router.patch("/machines/{name}", response_model=MachineAnswer)
+async def patch_machine(name: str, change: MachineAmendment, context: InContext, actor: User) -> Response:
+    """Labels (null removes one), comment, in or out of service."""
+    raise_problems(change.problems())
+    machine = await context.coordinator.ask(
+        Amend(actor, name, change.labels, change.comment, change.service, change.reason, change.evict)
+    )
+    return answer(machine_answer(context.view, context.settings.policy, machine))
+
+
+@router.delete("/machines/{name}", response_model=MachineAnswer)
+async def delete_machine(
+    name: str, context: InContext, actor: User, reason: Annotated[str, Query(max_length=255)] = ""
+) -> Response:
+    """Forget a machine that nobody holds."""
+    before = context.view.roster.machines.get(name)
+    await context.coordinator.ask(Forget(actor, name))
+    if before is None:
+        raise NotFound(f"No machine is called {name!r}.")
+    return answer(machine_answer(context.view, context.settings.policy, before))

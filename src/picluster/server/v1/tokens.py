@@ -1,0 +1,69 @@
+"""Tokens over HTTP, and who one is."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+import picluster
+from picluster.pool.commands import IssueToken, RevokeToken
+from picluster.pool.model import Role, Token
+from picluster.server.access.credentials import digest, new_secret
+from picluster.server.present import token_answer
+from picluster.server.v1.common import Admin, InContext, Viewer, answer
+from picluster.wire import TokenAnswer, TokenRequest, WhoAmI, raise_problems
+
+router = APIRouter(tags=["access"])
+
+ROLE_OF_KIND = {"agent": Role.AGENT, "join": Role.JOIN}
+
+
+@router.get("/whoami", response_model=WhoAmI)
+async def whoami(context: InContext, actor: Viewer) -> Response:
+    """Who asks, and whom."""
+    view = context.view
+    return answer(
+        WhoAmI(
+            name=actor.name,
+            role=actor.role.name.lower(),
+            version=picluster.__version__,
+            service_s=view.now(),
+            wall_us=context.wall_us(),
+            epoch=view.roster.epoch,
+            revision=view.revision,
+            legacy_door=context.settings.legacy_door,
+        )
+    )
+
+
+@router.get("/tokens", response_model=list[TokenAnswer])
+async def list_tokens(context: InContext, actor: Admin) -> Response:
+    """Tokens without their secrets, oldest first."""
+    tokens = sorted(context.view.roster.tokens.values(), key=lambda token: (token.issued_us, token.id))
+    return answer([token_answer(token) for token in tokens])
+
+
+@router.post("/tokens", response_model=TokenAnswer, status_code=201)
+async def make_token(ask: TokenRequest, context: InContext, actor: Admin) -> Response:
+    """A new token. Its text is in this answer and nowhere else."""
+    raise_problems(ask.problems())
+    secret = new_secret(ask.kind)
+    now = context.wall_us()
+    token = Token(
+        id=secret.id,
+        kind=ask.kind,
+        name=ask.name,
+        role=ROLE_OF_KIND.get(ask.kind) or Role[ask.role.upper()],
+        digest=digest(secret.text),
+        issued_by=actor.name,
+        issued_us=now,
+        expires_us=now + int(ask.expires_in_s * 1e6) if ask.expires_in_s else 0,
+    )
+    issued = await context.coordinator.ask(IssueToken(actor, token))
+    return answer(token_answer(issued, secret.text), 201)
+
+
+@router.delete("/tokens/{token_id}", response_model=TokenAnswer)
+async def revoke_token(token_id: str, context: InContext, actor: Admin) -> Response:
+    """End a token. Repeating is the same answer."""
+    return answer(token_answer(await context.coordinator.ask(RevokeToken(actor, token_id))))

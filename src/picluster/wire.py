@@ -1,0 +1,433 @@
+"""The JSON of `/api/v1`, as dataclasses that both ends share.
+
+Requests know their limits: `problems()` names every bad field at once, in words for people. Answers are
+made from the rows of the pool by the server.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from picluster.errors import Malformed
+from picluster.pool.model import Mode, OnReboot, Service
+
+LONGEST_TEXT = 255
+"""Names, addresses, labels: what fits a line and an index."""
+LONGEST_JOB = 8 * 1024
+"""Old clients put whole command lines into the job; 8 KiB is what the old protocol is held to, too."""
+LONGEST_SELECTOR = 16 * 1024
+"""Names of a few hundred machines."""
+LONGEST_REPORTED = 512
+"""What a board says of itself; more is cut, not refused."""
+MOST_MACHINES = 8
+"""Machines in one lease: more would let one job hold up a lab."""
+MOST_KEYS = 4
+"""SSH keys in one lease: the runner's and a person's, with one to change each."""
+LONGEST_KEY = 4 * 1024
+"""An RSA key of 16,384 bits with a comment."""
+MOST_LABELS = 64
+SHORTEST_TTL_S, LONGEST_TTL_S = 3.0, 30 * 86_400.0
+LONGEST_WAIT_S = 25.0
+"""How long one call may be held open: below what proxies cut (30 s and more)."""
+HIGHEST_PRIORITY = 3
+LARGEST_NUMBER = 2**63 - 1
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+"""A machine's name: a host name and a little more."""
+LABEL_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
+
+Problems = Iterator[tuple[str, str]]
+"""(field, what is wrong and what would be right)."""
+
+
+def raise_problems(problems: Problems) -> None:
+    """Raise `Malformed` that names every bad field, if there is one."""
+    fields = dict(problems)
+    if fields:
+        raise Malformed(
+            "; ".join(f"{name}: {what}" for name, what in fields.items()),
+            "Correct these fields and ask again.",
+            fields=fields,
+        )
+
+
+def text_problem(text: str, longest: int = LONGEST_TEXT) -> str:
+    """What no database, log or page could carry, or what is too long; empty when it is fine."""
+    if "\x00" in text:
+        return "has a NUL character"
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return "has a lone surrogate, which is not text"
+    return f"is {size} bytes long, {longest} are allowed" if size > longest else ""
+
+
+def _text(name: str, text: str, longest: int = LONGEST_TEXT) -> Problems:
+    problem = text_problem(text, longest)
+    if problem:
+        yield name, problem
+
+
+def _range(name: str, value: float | None, low: float, high: float) -> Problems:
+    if value is not None and not low <= value <= high:
+        yield name, f"must be from {low:g} to {high:g}"
+
+
+def _keys(keys: tuple[str, ...] | None) -> Problems:
+    if keys is None:
+        return
+    if len(keys) > MOST_KEYS:
+        yield "ssh_public_keys", f"has {len(keys)} keys, {MOST_KEYS} are allowed"
+    for number, key in enumerate(keys):
+        if "\n" in key or "\r" in key or len(key.split()) < 2:
+            yield f"ssh_public_keys[{number}]", "is not one line of the form TYPE KEY [COMMENT]"
+        yield from _text(f"ssh_public_keys[{number}]", key, LONGEST_KEY)
+
+
+def lease_id_problem(text: str) -> str:
+    try:
+        ok = str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        ok = False
+    return "" if ok else "must be a UUID like 2f1c9d5e-0000-4000-8000-000000000000, chosen by you"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRequest:
+    """`PUT /leases/{uuid}`: which machines, for what, how long."""
+
+    selector: str = ""
+    count: int = 1
+    job: str = ""
+    ttl_s: float | None = 120.0
+    queue: bool = True
+    wait_s: float | None = None
+    wait_for_machines: bool = False
+    not_after_s: float | None = None
+    priority: int = 1
+    on_reboot: OnReboot = OnReboot.RELEASE
+    ssh_public_keys: tuple[str, ...] = ()
+
+    def problems(self) -> Problems:
+        yield from _text("selector", self.selector, LONGEST_SELECTOR)
+        yield from _text("job", self.job, LONGEST_JOB)
+        yield from _range("count", self.count, 1, MOST_MACHINES)
+        yield from _range("ttl_s", self.ttl_s, SHORTEST_TTL_S, LONGEST_TTL_S)
+        yield from _range("wait_s", self.wait_s, 0, LONGEST_TTL_S)
+        yield from _range("not_after_s", self.not_after_s, 1, LONGEST_TTL_S)
+        yield from _range("priority", self.priority, 0, HIGHEST_PRIORITY)
+        yield from _keys(self.ssh_public_keys)
+
+
+@dataclass(frozen=True, slots=True)
+class RenewRequest:
+    """`POST /leases/{uuid}/renew`: still there; and perhaps another ttl (null: until released), keys, a reboot to come."""
+
+    ttl_s: float | None = 0.0
+    """0, or left out, keeps what it is."""
+    ssh_public_keys: tuple[str, ...] | None = None
+    expect_reboot_s: float | None = None
+
+    def problems(self) -> Problems:
+        if self.ttl_s != 0.0:
+            yield from _range("ttl_s", self.ttl_s, SHORTEST_TTL_S, LONGEST_TTL_S)
+        yield from _range("expect_reboot_s", self.expect_reboot_s, 0, 3600)
+        yield from _keys(self.ssh_public_keys)
+
+
+@dataclass(frozen=True, slots=True)
+class MachineAmendment:
+    """`PATCH /machines/{name}`: labels (null removes one), comment, service with the reason."""
+
+    labels: dict[str, str | None] = field(default_factory=dict)
+    comment: str | None = None
+    service: Service | None = None
+    reason: str | None = None
+    evict: bool = False
+
+    def problems(self) -> Problems:
+        if len(self.labels) > MOST_LABELS:
+            yield "labels", f"has {len(self.labels)}, {MOST_LABELS} are allowed"
+        for key, value in self.labels.items():
+            if not LABEL_KEY.fullmatch(key):
+                yield (
+                    f"labels.{key[:40]!r}",
+                    "a key is a letter and then letters, digits, `_`, `.` or `-`, 63 at most",
+                )
+            yield from _text(f"labels.{key[:40]}", value or "")
+        yield from _text("comment", self.comment or "", LONGEST_REPORTED)
+        yield from _text("reason", self.reason or "")
+        if self.service in (Service.PENDING, Service.ATTENTION):
+            yield "service", "people set in_service, drained or quarantined"
+        if self.service in (Service.DRAINED, Service.QUARANTINED) and not self.reason:
+            yield "reason", "say why it goes out of service"
+
+
+@dataclass(frozen=True, slots=True)
+class BeatRequest:
+    """`POST /machines/{name}/beat`: what a board says of itself. Over-long texts are cut, not refused."""
+
+    id: str
+    address: str
+    mode: Mode = Mode.ADVISORY
+    boot_id: str = ""
+    seq: int = 0
+    facts: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    host_keys: tuple[str, ...] = ()
+    ssh_user: str = ""
+    ssh_port: int = 22
+    telemetry: dict[str, Any] = field(default_factory=dict)
+    fence: int = 0
+    closed: bool = True
+    clean: bool = True
+
+    def problems(self) -> Problems:
+        for name in ("id", "address"):
+            if not getattr(self, name):
+                yield name, "must not be empty"
+        if self.id.startswith("legacy:"):
+            yield "id", "must not begin with `legacy:`"
+        if self.mode is Mode.LEGACY:
+            yield "mode", "must be enforced or advisory"
+        for name in ("id", "address", "boot_id", "ssh_user"):
+            yield from _text(name, getattr(self, name))
+        for name in ("seq", "fence"):
+            yield from _range(name, getattr(self, name), 0, LARGEST_NUMBER)
+        yield from _range("ssh_port", self.ssh_port, 1, 65_535)
+        if len(self.labels) > MOST_LABELS:
+            yield "labels", f"has {len(self.labels)}, {MOST_LABELS} are allowed"
+        for key in self.labels:
+            if not LABEL_KEY.fullmatch(key):
+                yield (
+                    f"labels.{key[:40]!r}",
+                    "a key is a letter and then letters, digits, `_`, `.` or `-`, 63 at most",
+                )
+        for key in self.facts:
+            if not LABEL_KEY.fullmatch(key):
+                yield (
+                    f"facts.{key[:40]!r}",
+                    "a key is a letter and then letters, digits, `_`, `.` or `-`, 63 at most",
+                )
+        for number, key in enumerate(self.host_keys):
+            yield from _text(f"host_keys[{number}]", key, LONGEST_KEY)
+        yield from _tree("telemetry", self.telemetry)
+
+
+def _tree(name: str, value: Any, depth: int = 0) -> Problems:
+    """Telemetry is free in form, but it has to be storable."""
+    if depth > 4:
+        yield name, "is nested deeper than 4"
+    elif isinstance(value, str):
+        yield from _text(name, value, LONGEST_REPORTED)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _text(f"{name}.key", str(key))
+            yield from _tree(name, item, depth + 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tree(name, item, depth + 1)
+    elif isinstance(value, int) and not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
+        yield name, "has a number beyond 64 bits"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """`POST /tokens`: a credential for somebody or something."""
+
+    name: str
+    kind: str = "person"
+    role: str = "user"
+    expires_in_s: float | None = None
+
+    KINDS = ("person", "ci", "agent", "join")
+    ROLES = ("viewer", "user", "operator", "admin")
+
+    def problems(self) -> Problems:
+        if self.kind not in self.KINDS:
+            yield "kind", f"must be one of {', '.join(self.KINDS)}"
+        if self.kind in ("person", "ci") and self.role not in self.ROLES:
+            yield "role", f"must be one of {', '.join(self.ROLES)}"
+        if not self.name or self.name.startswith(("legacy:", "picluster", "agent:")):
+            yield "name", "must not be empty, nor begin with `legacy:`, `agent:` or `picluster`"
+        if self.kind == "agent" and not NAME.fullmatch(self.name):
+            yield "name", "must be the machine's name: letters, digits, `.`, `_`, `-`, at most 63"
+        yield from _text("name", self.name)
+        yield from _range("expires_in_s", self.expires_in_s, 60, 10 * 365 * 86_400)
+
+
+# Answers
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseOnMachine:
+    """Who has a machine, as everybody may read it."""
+
+    id: str
+    holder: str
+    job: str
+    fence: int
+    since_us: int
+    expires_in_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineAnswer:
+    """A machine as it is now."""
+
+    name: str
+    address: str
+    state: str
+    """free, locked, cleaning, set_aside, offline, drained, quarantined, pending or attention."""
+    mode: Mode
+    service: Service
+    reason: str
+    id: str
+    facts: dict[str, Any]
+    labels: dict[str, str]
+    comment: str
+    presence: str
+    seen_s: float
+    """Seconds since it was last heard."""
+    telemetry: dict[str, Any]
+    host_keys: tuple[str, ...]
+    ssh_user: str
+    ssh_port: int
+    fence: int
+    registered_us: int
+    revision: int
+    lease: LeaseOnMachine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedMachine:
+    """What a holder needs to reach a machine."""
+
+    name: str
+    address: str
+    model: str
+    mode: Mode
+    ready: bool
+    host_keys: tuple[str, ...]
+    ssh_user: str
+    ssh_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseAnswer:
+    """A lease as it is now."""
+
+    id: str
+    state: str
+    """waiting, held or ended."""
+    holder: str
+    job: str
+    selector: str
+    count: int
+    priority: int
+    ttl_s: float | None
+    on_reboot: OnReboot
+    place: int
+    ahead: int
+    """How many waiting leases that want one of the same machines come before it."""
+    why_waiting: str
+    set_aside: tuple[str, ...]
+    machines: tuple[LeasedMachine, ...]
+    fence: int
+    ready: bool
+    expires_in_s: float | None
+    """Seconds until it ends unless renewed; null for never."""
+    joined_us: int
+    granted_us: int
+    ended_us: int
+    ended: str
+    ended_by: str
+    verdict: str
+    verdict_reasons: tuple[str, ...]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseForAgent:
+    """What a board has to know of the lease on it."""
+
+    id: str
+    holder: str
+    job: str
+    fence: int
+    expires_in_s: float | None
+    on_reboot: OnReboot
+    ssh_public_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BeatAnswer:
+    """What a beat tells the board."""
+
+    machine: str
+    interval_s: float
+    fence: int
+    """The newest fence of this machine; a lower one is stale."""
+    lease: LeaseForAgent | None
+    cleaning: int
+    """The fence whose closing report is awaited; 0 for none."""
+    service: Service
+
+
+@dataclass(frozen=True, slots=True)
+class EventAnswer:
+    """Something that happened."""
+
+    id: str
+    at_us: int
+    kind: str
+    actor: str
+    address: str
+    machine: str
+    lease: str
+    holder: str
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAnswer:
+    """A credential; `token` is there once, in the answer to its making."""
+
+    id: str
+    kind: str
+    name: str
+    role: str
+    issued_by: str
+    issued_us: int
+    expires_us: int
+    revoked: bool
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WhoAmI:
+    """Who asks, and whom."""
+
+    name: str
+    role: str
+    version: str
+    service_s: float
+    wall_us: int
+    epoch: int
+    revision: int
+    legacy_door: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a selector would get now."""
+
+    selector: str
+    matching: int
+    machines: dict[str, str]
+    waiting: int
+    summary: str
