@@ -28,16 +28,12 @@ def command(**given: object) -> None:
     RPI_APIKEY=… picluster serve           with the old protocol at /api
     picluster serve --url postgresql://…   one of several replicas
     """
-    from pydantic import ValidationError
-
+    from picluster.errors import Malformed
     from picluster.server.serve import run
     from picluster.server.settings import Settings
 
     try:
-        settings = Settings.model_validate(
-            {name: value for name, value in given.items() if value is not None}
-        )
-    except ValidationError as problem:
-        first = problem.errors()[0]
-        raise click.UsageError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+        settings = Settings.load({name: value for name, value in given.items() if value is not None})
+    except Malformed as problem:
+        raise click.UsageError(problem.message) from None
     raise SystemExit(run(settings))

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-import picluster
+from picluster import __version__
 from picluster.errors import Malformed, NotFound, PiclusterError, Unavailable
 from picluster.pool.commands import IssueToken, RevokeToken
 from picluster.pool.model import SYSTEM, Role, Token
@@ -77,7 +77,7 @@ class Service:
         self.context.stopping.set()
 
     def _api(self) -> FastAPI:
-        api = FastAPI(title="picluster", version=picluster.__version__, lifespan=None)
+        api = FastAPI(title="picluster", version=__version__, lifespan=None)
         api.state.context = self.context
         v1 = APIRouter(prefix="/api/v1")
         for part in (machines, leases, events, tokens):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from picluster.errors import Malformed
 from picluster.pool.policy import Policy
 
 DEFAULT_PORT = 1337
@@ -48,6 +50,16 @@ class Settings(BaseSettings):
     """Addresses, comma-separated, whose X-Forwarded-For is believed."""
     log_format: str = Field("text", pattern="^(text|json)$")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+
+    @classmethod
+    def load(cls, given: Mapping[str, Any]) -> Self:
+        """Flags that were given, then the environment. Raises `Malformed` that names every bad setting."""
+        try:
+            return cls(**given)
+        except ValidationError as problem:
+            found = {".".join(str(part) for part in error["loc"]): error["msg"] for error in problem.errors()}
+            message = "; ".join(f"{name}: {what}" for name, what in found.items())
+            raise Malformed(message, "`picluster serve --help` lists the settings.", fields=found) from None
 
     @property
     def legacy_door(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-import picluster
+from picluster import __version__
 from picluster.pool.commands import IssueToken, RevokeToken
 from picluster.pool.model import Role, Token
 from picluster.server.access.credentials import digest, new_secret
@@ -26,7 +26,7 @@ async def whoami(context: InContext, actor: Viewer) -> Response:
         WhoAmI(
             name=actor.name,
             role=actor.role.name.lower(),
-            version=picluster.__version__,
+            version=__version__,
             service_s=view.now(),
             wall_us=context.wall_us(),
             epoch=view.roster.epoch,
