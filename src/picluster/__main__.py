@@ -1,0 +1,5 @@
+"""`python -m picluster` is the command `picluster`."""
+
+from picluster.cli import main
+
+main()
