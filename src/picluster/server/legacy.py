@@ -317,6 +317,8 @@ def _kept(said: Mapping[str, Any], key: str) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if text.isascii() and len(text) <= LONGEST_REPORTED and "\x00" not in text:
+        return text
     return text[:LONGEST_REPORTED].replace("\x00", "").encode("utf-8", "replace").decode()
 
 
