@@ -81,7 +81,7 @@ async def setup(request: Request, context: InContext) -> Response:
     try:
         _same_origin(request)
         code = (await request.body()).decode("latin-1").removeprefix("code=")
-        used = context.gate.setup_token(code, address)
+        used = context.gate.setup_token(code)
         secret = new_secret("person")
         token = Token(
             secret.id, "person", "admin", Role.ADMIN, digest(secret.text), "setup", context.wall_us()
