@@ -1,0 +1,113 @@
+"""A real `picluster serve` as a child process, for tests that need the whole thing."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+KEY = "secret"
+ADMIN = "test-admin-token-0123456789"
+PATIENCE_S = 30.0
+"""How long a condition may take before the test says that it never came; far above what it needs."""
+
+
+class ServiceProcess:
+    """One service on a free port (or, restarted, on the port it had)."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        self._arguments = arguments
+        self._environment = environment
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start, and wait until it is ready. Raises `AssertionError` with what it printed if it ends instead."""
+        env = {**os.environ, "RPI_APIKEY": KEY, "PICLUSTER_ADMIN_TOKEN": ADMIN, **self._environment}
+        command = [
+            sys.executable,
+            "-m",
+            "picluster",
+            "serve",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
+        self.process = subprocess.Popen(
+            [*command, *self._arguments], env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline()
+        found = re.search(r":(\d+)$", line.strip())
+        if not found:
+            self.process.kill()
+            raise AssertionError(line + self.process.stderr.read())
+        self.port = int(found.group(1))
+        until(lambda: self.get("/readyz").status_code == 200)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path: str, token: str = ADMIN) -> httpx2.Response:
+        return httpx2.get(
+            self.address + path, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE_S
+        )
+
+    def send(self, method: str, path: str, body: Any = None, token: str = ADMIN) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx2.request(method, self.address + path, json=body, headers=headers, timeout=PATIENCE_S)
+
+    def old(self, call: str, address: str, user: str | None = "ann", **more: Any) -> Any:
+        """One write of the old protocol; its answer."""
+        body = {"ApiKey": KEY, "IpAddress": address, "CurrentUserName": user, **more}
+        return httpx2.post(f"{self.address}/api/{call}", json=body, timeout=PATIENCE_S).json()
+
+    def kill(self) -> None:
+        """SIGKILL, and nothing left of it."""
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+
+@contextmanager
+def service(*arguments: str, **environment: str) -> Iterator[ServiceProcess]:
+    """A service for the time of the block."""
+    running = ServiceProcess(*arguments, **environment)
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+def on_sqlite(folder: Path) -> tuple[str, str]:
+    return ("--data", str(folder))
+
+
+def until(condition: Any) -> None:
+    """Wait for a condition; a service that is not there yet does not meet it."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            if condition():
+                return
+        except httpx2.TransportError:
+            pass
+        assert time.monotonic() < deadline, "the condition never came"
+        time.sleep(0.01)
