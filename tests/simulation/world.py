@@ -122,6 +122,8 @@ class World:
     fences: dict[str, int] = field(default_factory=dict)
     legacy: dict[str, str] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
+    amended: set[str] = field(default_factory=set)
+    """Machines that an operator changed in the last turn, maybe after they were granted in it."""
     before: dict[str, Machine] = field(default_factory=dict)
     """The machines after the turn before."""
     steps: int = 0
@@ -327,6 +329,7 @@ class World:
         self.pool = outcome.pool
         self.last_turn_s = self.clock.seconds
         self._remember(commands, outcome)
+        self.amended = {command.machine for command in commands if isinstance(command, Amend)}
         self._check(outcome)
         self.before = dict(self.roster.machines)
         return outcome
@@ -426,7 +429,8 @@ class World:
             machine.fence > known and lease.fence == machine.fence,
             f"{machine.name} was granted without a new fence",
         )
-        self._that(machine.service is Service.IN_SERVICE, f"{machine.name} was granted out of service")
+        in_service = machine.service is Service.IN_SERVICE or machine.name in self.amended
+        self._that(in_service, f"{machine.name} was granted out of service")
         self._that(not machine.cleaning and not machine.delay_until_s, f"{machine.name} was granted unclean")
         board = self.boards[machine.name]
         dirty = machine.mode is Mode.ENFORCED and known and not (board.fence >= known and board.closed)
