@@ -21,7 +21,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks.load import Connection, rate, request
+from benchmarks.load import REFUSED, Connection, rate, request
 
 POOLS = (10, 1_000, 10_000)
 SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
@@ -97,10 +97,11 @@ async def measure(port: int, pid: int, machines: int) -> dict[str, float]:
     async def beat(connection: Connection, number: int) -> None:
         await connection.ask(beats[number % machines])
 
-    async def pair(connection: Connection, number: int) -> None:
+    async def pair(connection: Connection, number: int) -> bool:
         which, user = number % machines, f"user-{number}"
-        if await connection.ask(change("lock", which, user)) != b"null":
-            await connection.ask(change("free", which, user))
+        if await connection.ask(change("lock", which, user)) == b"null":
+            return REFUSED
+        return await connection.ask(change("free", which, user)) != b"null"
 
     async def listing(connection: Connection, number: int) -> None:
         await connection.ask(request("GET", "/api"))

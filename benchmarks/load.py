@@ -18,6 +18,10 @@ def request(method: str, path: str, body: object = None, **headers: str) -> byte
     return "\r\n".join([*lines, "", ""]).encode() + payload
 
 
+REFUSED = False
+"""What a piece of work returns that does not count, because the service said no."""
+
+
 class Connection:
     """One client that waits for each answer before it asks again, as boards and scripts do."""
 
@@ -51,8 +55,8 @@ async def rate(port: int, clients: int, seconds: float, work: Callable[[Connecti
         nonlocal done
         async with Connection(port) as connection:
             while time.perf_counter() < end:
-                await work(connection, next(numbers))
-                done += 1
+                counts = await work(connection, next(numbers)) is not REFUSED
+                done += counts  # not in one line with the await: others count meanwhile
 
     started = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))

@@ -228,10 +228,16 @@ class MachineList:
         """Forget the fragments of what changed, and the order if an address may have."""
         for name in _touched(rows):
             self._fragments.pop(name, None)
-        if any(isinstance(row, Machine) for row in rows):
+        if any(isinstance(row, Machine) and self._stands_elsewhere(row) for row in rows):
             self._addresses = None
         if rows:
             self._stamp = None
+
+    def _stands_elsewhere(self, machine: Machine) -> bool:
+        """Whether the sorted addresses are wrong about it: it is new, gone, or has moved."""
+        return (
+            machine.deleted or self._addresses is None or self._addresses.get(machine.address) != machine.name
+        )
 
     def _render(self, second: int) -> bytes:
         roster, heard = self._context.view.roster, self._context.view.heard
