@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import httpx2
 
 KEY = "secret"
 ADMIN = "test-admin-token-0123456789"
+GREETING = re.compile(r"^picluster serves .*:(\d+)$", re.MULTILINE)
 PATIENCE_S = 30.0
 """How long a condition may take before the test says that it never came; far above what it needs."""
 
@@ -28,6 +30,7 @@ class ServiceProcess:
         self._arguments = arguments
         self._environment = environment
         self.port = 0
+        self._said = tempfile.NamedTemporaryFile(prefix="picluster-said-")  # noqa: SIM115  closed with the process
         self.start()
 
     def start(self) -> None:
@@ -43,17 +46,21 @@ class ServiceProcess:
             "--port",
             str(self.port),
         ]
+        self._said.seek(0)
+        self._said.truncate()
         self.process = subprocess.Popen(
-            [*command, *self._arguments], env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
+            [*command, *self._arguments], env=env, stderr=self._said, start_new_session=True
         )
-        assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        found = re.search(r":(\d+)$", line.strip())
+        until(lambda: GREETING.search(self.said()) or self.process.poll() is not None)
+        found = GREETING.search(self.said())
         if not found:
-            self.process.kill()
-            raise AssertionError(line + self.process.stderr.read())
+            raise AssertionError(f"it ended with {self.process.returncode}: {self.said()}")
         self.port = int(found.group(1))
         until(lambda: self.get("/readyz").status_code == 200)
+
+    def said(self) -> str:
+        """What it has written to stderr since it started: a file, since a full pipe would stop it."""
+        return Path(self._said.name).read_text(errors="replace")
 
     @property
     def address(self) -> str:
@@ -77,8 +84,11 @@ class ServiceProcess:
         """SIGKILL, and nothing left of it."""
         self.process.kill()
         self.process.wait()
-        assert self.process.stderr is not None
-        self.process.stderr.close()
+
+    def end(self) -> None:
+        """Killed, and what it said thrown away."""
+        self.kill()
+        self._said.close()
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
@@ -93,7 +103,7 @@ def service(*arguments: str, **environment: str) -> Iterator[ServiceProcess]:
     try:
         yield running
     finally:
-        running.kill()
+        running.end()
 
 
 def on_sqlite(folder: Path) -> tuple[str, str]:
