@@ -179,30 +179,23 @@ class Front:
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
         """FastAPI reads bodies whole, so one that is too large is refused by what it says, or where it gets so."""
-        size, started = 0, False
+        size = 0
 
         async def limited() -> Message:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
             if size > LARGEST_BODY:
-                raise BodyTooLarge(hint=f"At most {LARGEST_BODY} bytes are read.")
+                raise HTTPException(
+                    BodyTooLarge.status
+                )  # the one kind of error that FastAPI passes on from here
             return message
-
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
 
         length = header(scope, b"content-length")
         if length.isdecimal() and int(length) > LARGEST_BODY:
             await send_error(send, BodyTooLarge(hint=f"At most {LARGEST_BODY} bytes are read."))
             return
-        try:
-            await self._api(scope, limited, noted)
-        except BodyTooLarge as error:
-            if not started:
-                await send_error(send, error)
+        await self._api(scope, limited, send)
 
 
 def _health(context: Context) -> APIRouter:
@@ -253,6 +246,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return _response(
             NotFound(f"There is nothing at {request.url.path}.", "The API is at /api/v1; see /docs.")
         )
+    if error.status_code == BodyTooLarge.status:
+        return _response(BodyTooLarge(hint=f"At most {LARGEST_BODY} bytes are read."))
     response = _response(Malformed(str(error.detail)))
     response.status_code = error.status_code
     response.headers.update(error.headers or {})
