@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -43,7 +44,7 @@ from picluster.server.v1.beats import Beats, beat_path
 from picluster.server.view import View
 from picluster.store import Store, StoreProblem
 
-Announce = Callable[[str], None]
+NO_OBJECT = "must be a JSON object, sent with `Content-Type: application/json`"
 
 
 class Service:
@@ -232,12 +233,19 @@ async def _refuse(request: Request, error: Exception) -> Response:
 async def _malformed(request: Request, error: Exception) -> Response:
     """FastAPI's findings in our form: every bad field at once."""
     assert isinstance(error, RequestValidationError)
-    fields = {
-        ".".join(str(part) for part in found["loc"] if part != "body") or "body": found["msg"]
-        for found in error.errors()
-    }
+    fields = dict(_field(found) for found in error.errors())
     message = "; ".join(f"{name}: {what}" for name, what in fields.items())
     return _response(Malformed(message, "Correct these fields and ask again.", fields=fields))
+
+
+def _field(found: Mapping[str, Any]) -> tuple[str, str]:
+    """(name as the client typed it, what is wrong with it)."""
+    where, *path = found["loc"]
+    if found["type"] == "json_invalid":
+        return "body", f"is not JSON: {found['ctx']['error']}, at character {path[0]}"
+    if where == "body" and not path:
+        return "body", NO_OBJECT
+    return ".".join(str(part) for part in path), found["msg"]
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -248,6 +256,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
         )
     if error.status_code == BodyTooLarge.status:
         return _response(BodyTooLarge(hint=f"At most {LARGEST_BODY} bytes are read."))
+    if error.status_code == 400:  # FastAPI's only one: what `json` cannot even say where to find
+        return _response(Malformed(f"body: {NO_OBJECT}", fields={"body": NO_OBJECT}))
     response = _response(Malformed(str(error.detail)))
     response.status_code = error.status_code
     response.headers.update(error.headers or {})

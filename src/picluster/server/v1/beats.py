@@ -58,9 +58,9 @@ class Beats:
         return encode(beat_answer(context.view, context.settings.policy, machine, context.settings.beat_s))
 
     def _agent(self, scope: Scope, name: str) -> Actor:
-        actor = self._context.gate.actor(header(scope, b"authorization"), "", client_address(scope))
-        if actor is None or actor.role is not Role.AGENT:
-            require(actor, Role.ADMIN)
+        gate = self._context.gate
+        actor = require(gate.actor(header(scope, b"authorization"), "", client_address(scope)), Role.JOIN)
+        if actor.role is not Role.AGENT:
             raise NotAllowed(
                 "A beat needs the machine's own agent token.", "Make one: POST /api/v1/tokens, kind agent."
             )

@@ -30,7 +30,11 @@ def maybe_actor(request: Request) -> Actor | None:
     user = request.headers.get(USER_HEADER, "")
     actor = context_of(request).gate.actor(request.headers.get("authorization", ""), user, address)
     if actor and actor.name == LEGACY_PREFIX and request.method not in SAFE_METHODS:
-        raise Malformed(f"{USER_HEADER}: say who you are when you use the shared key.", field=USER_HEADER)
+        raise Malformed(
+            f"{USER_HEADER}: say who you are when you use the shared key.",
+            "Send a name in the header X-Picluster-User, percent-encoded: `ann`, `J%C3%BCrgen`.",
+            field=USER_HEADER,
+        )
     return actor
 
 
