@@ -185,6 +185,9 @@ class BeatRequest:
     fence: int = 0
     closed: bool = True
     clean: bool = True
+    orders: str = ""
+    """What the last answer said under this name: the call is held open only while there is nothing newer. Else a
+    lease granted between two beats, or by the beat itself, would be news only when the wait is over."""
 
     def problems(self) -> Problems:
         for name in ("id", "address"):
@@ -194,7 +197,7 @@ class BeatRequest:
             yield "id", "must not begin with `legacy:`"
         if self.mode is Mode.LEGACY:
             yield "mode", "must be enforced or advisory"
-        for name in ("id", "address", "boot_id", "ssh_user"):
+        for name in ("id", "address", "boot_id", "ssh_user", "orders"):
             yield from _text(name, getattr(self, name))
         for name in ("seq", "fence"):
             yield from _range(name, getattr(self, name), 0, LARGEST_NUMBER)
@@ -376,6 +379,8 @@ class BeatAnswer:
     cleaning: int
     """The fence whose closing report is awaited; 0 for none."""
     service: Service
+    orders: str
+    """Stands for lease, keys, cleaning and service; the next beat sends it back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,7 @@ def search_facts(view: View, machine: Machine) -> Facts:
     )
 
 
-def beat_answer(view: View, policy: Policy, machine: Machine, beat_s: float) -> BeatAnswer:
+def beat_answer(view: View, policy: Policy, machine: Machine, beat_s: float, orders: str) -> BeatAnswer:
     lease = view.roster.leases.get(machine.lease)
     return BeatAnswer(
         machine=machine.name,
@@ -147,6 +147,7 @@ def beat_answer(view: View, policy: Policy, machine: Machine, beat_s: float) -> 
         lease=_for_agent(view, policy, lease) if lease else None,
         cleaning=machine.cleaning,
         service=machine.service,
+        orders=orders,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from urllib.parse import parse_qs, unquote
 
@@ -39,23 +40,29 @@ class Beats:
         context = self._context
         actor = self._agent(scope, name)
         wait_s = _wait(scope)
-        report = _report(await read_body(receive))
+        said = _said(await read_body(receive))
+        report = _report(said)
         if not context.coordinator.alive():
             raise Unavailable(
                 "No turn has succeeded lately.", "Beat at another replica, or again in a moment."
             )
         context.metrics.beats.labels("v1").inc()
         machine = context.view.roster.machines.get(name)
+        known = said.orders or self._orders(machine)
         if machine is not None and plain(machine, report, context.view.roster.epoch):
             self._hear(machine, report)
         else:
             machine = await context.coordinator.ask(Beat(actor, name, report, context.wall_us()))
-        if wait_s:
+        if wait_s and self._orders_now(name) == known:
             await context.hold(
-                wait_s, lambda: self._orders(name), ("machine", name), ("lease", machine.lease)
+                wait_s, lambda: self._orders_now(name), ("machine", name), ("lease", machine.lease)
             )
         machine = context.view.roster.machines.get(name, machine)
-        return encode(beat_answer(context.view, context.settings.policy, machine, context.settings.beat_s))
+        return encode(
+            beat_answer(
+                context.view, context.settings.policy, machine, context.settings.beat_s, self._orders(machine)
+            )
+        )
 
     def _agent(self, scope: Scope, name: str) -> Actor:
         gate = self._context.gate
@@ -85,13 +92,17 @@ class Beats:
             )
         )
 
-    def _orders(self, name: str) -> object:
-        """What a board has to know at once."""
-        machine = self._context.view.roster.machines.get(name)
+    def _orders_now(self, name: str) -> str:
+        return self._orders(self._context.view.roster.machines.get(name))
+
+    def _orders(self, machine: Machine | None) -> str:
+        """A digest of what a board has to know at once: while a board knows it, its beat may be held open."""
         if machine is None:
-            return None
+            return ""
         lease = self._context.view.roster.leases.get(machine.lease)
-        return (machine.lease, machine.cleaning, machine.service, lease.ssh_public_keys if lease else ())
+        keys = lease.ssh_public_keys if lease else ()
+        orders = (machine.lease, machine.cleaning, machine.service.value, keys)
+        return hashlib.sha256(repr(orders).encode()).hexdigest()[:16]
 
 
 def _wait(scope: Scope) -> float:
@@ -105,7 +116,7 @@ def _wait(scope: Scope) -> float:
     return wait_s
 
 
-def _report(body: bytes) -> Report:
+def _said(body: bytes) -> BeatRequest:
     try:
         said = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
@@ -113,6 +124,10 @@ def _report(body: bytes) -> Report:
             f"body: {problem}", "Send a JSON object as the API's reference shows it.", field="body"
         ) from None
     raise_problems(said.problems())
+    return said
+
+
+def _report(said: BeatRequest) -> Report:
     facts = {
         key: value[:LONGEST_REPORTED] if isinstance(value, str) else value
         for key, value in said.facts.items()
