@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query
@@ -13,6 +15,7 @@ from picluster.pool.commands import Acquire, Release, Renew
 from picluster.pool.explain import outlook
 from picluster.pool.leases import resolve
 from picluster.pool.model import Lease, LeaseState
+from picluster.pool.roster import order_of
 from picluster.server.context import Context
 from picluster.server.http import encode
 from picluster.server.present import lease_answer
@@ -101,24 +104,29 @@ async def list_leases(
     limit: Limit = 100,
     after: str = "",
 ) -> Response:
-    """Leases, oldest first."""
+    """Leases, oldest first; the next page begins behind the lease `after`."""
+    start = _in_order(_page_end(context, after)) if after else (0, "")
     wanted = [
         lease
-        for lease in sorted(context.view.roster.leases.values(), key=lambda lease: (lease.place, lease.id))
-        if (state is None or lease.state is state)
+        for lease in sorted(context.view.roster.leases.values(), key=_in_order)
+        if _in_order(lease) > start
+        and (state is None or lease.state is state)
         and (not holder or lease.holder == holder)
         and (not machine or machine in lease.machines)
     ]
-    start = next((index + 1 for index, lease in enumerate(wanted) if lease.id == after), 0) if after else 0
-    page = wanted[start : start + limit]
-    return answer([lease_answer(context.view, context.settings.policy, lease) for lease in page])
+    return answer([lease_answer(context.view, context.settings.policy, lease) for lease in wanted[:limit]])
 
 
 @router.get("/queue", response_model=list[LeaseAnswer])
-async def queue(context: InContext, actor: Viewer, limit: Limit = 100) -> Response:
-    """Who waits, in order."""
-    leases = [lease for lease, _ in zip(context.view.waiting(), range(limit), strict=False)]
-    return answer([lease_answer(context.view, context.settings.policy, lease) for lease in leases])
+async def queue(context: InContext, actor: Viewer, limit: Limit = 100, after: str = "") -> Response:
+    """Who waits, in order; the next page begins behind the lease `after`, even if that waits no more."""
+    leases: Iterable[Lease] = context.view.waiting()
+    if after:
+        start = order_of(_page_end(context, after))
+        leases = (lease for lease in leases if order_of(lease) > start)
+    return answer(
+        [lease_answer(context.view, context.settings.policy, lease) for lease in islice(leases, limit)]
+    )
 
 
 @router.get("/explain", response_model=Explanation)
@@ -135,6 +143,20 @@ async def explain(
     selector = resolve(context.view.roster, q)
     found = outlook(context.view.roster, context.view.roster.group(selector, count))
     return answer(Explanation(selector, len(found.machines), found.machines, found.waiting, found.summary()))
+
+
+def _in_order(lease: Lease) -> tuple[int, str]:
+    return (lease.place, lease.id)
+
+
+def _page_end(context: Context, lease_id: str) -> Lease:
+    """The last lease of the page before, whatever has become of it: its place never changes."""
+    lease = context.view.roster.leases.get(lease_id.lower())
+    if lease is None:
+        raise Malformed(
+            "after: no lease has this id any more.", "Begin again without `after`.", field="after"
+        )
+    return lease
 
 
 def _known(context: Context, lease_id: str) -> Lease:

@@ -6,11 +6,12 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from picluster import __version__
+from picluster.errors import Malformed
 from picluster.pool.commands import IssueToken, RevokeToken
 from picluster.pool.model import Role, Token
 from picluster.server.access.credentials import digest, new_secret
 from picluster.server.present import token_answer
-from picluster.server.v1.common import Admin, InContext, Viewer, answer
+from picluster.server.v1.common import Admin, InContext, Limit, Viewer, answer
 from picluster.wire import TokenAnswer, TokenRequest, WhoAmI, raise_problems
 
 router = APIRouter(tags=["access"])
@@ -37,10 +38,20 @@ async def whoami(context: InContext, actor: Viewer) -> Response:
 
 
 @router.get("/tokens", response_model=list[TokenAnswer])
-async def list_tokens(context: InContext, actor: Admin) -> Response:
-    """Tokens without their secrets, oldest first."""
-    tokens = sorted(context.view.roster.tokens.values(), key=lambda token: (token.issued_us, token.id))
-    return answer([token_answer(token) for token in tokens])
+async def list_tokens(context: InContext, actor: Admin, limit: Limit = 1000, after: str = "") -> Response:
+    """Tokens without their secrets, oldest first; the next page begins behind the token `after`."""
+    known = context.view.roster.tokens
+    if after and after not in known:
+        raise Malformed(
+            "after: no token has this id any more.", "Begin again without `after`.", field="after"
+        )
+    start = _in_order(known[after]) if after else (-1, "")
+    tokens = sorted((token for token in known.values() if _in_order(token) > start), key=_in_order)
+    return answer([token_answer(token) for token in tokens[:limit]])
+
+
+def _in_order(token: Token) -> tuple[int, str]:
+    return (token.issued_us, token.id)
 
 
 @router.post("/tokens", response_model=TokenAnswer, status_code=201)
