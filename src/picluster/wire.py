@@ -267,6 +267,22 @@ class TokenRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """What was wrong, and the way out; some kinds say more (`fields`, `holder`, …)."""
+
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorAnswer:
+    """Every answer that is not a success."""
+
+    error: Problem
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseOnMachine:
     """Who has a machine, as everybody may read it."""
 

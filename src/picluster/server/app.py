@@ -43,6 +43,13 @@ from picluster.server.v1 import events, leases, machines, tokens
 from picluster.server.v1.beats import Beats, beat_path
 from picluster.server.view import View
 from picluster.store import Store, StoreProblem
+from picluster.wire import ErrorAnswer
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorAnswer, "description": "Refused; nothing was changed"},
+    "503": {"model": ErrorAnswer, "description": "Not now; safe to repeat"},
+}
+"""In the API's reference, for every call; FastAPI would promise a 422 of its own form."""
 
 NO_OBJECT = "must be a JSON object, sent with `Content-Type: application/json`"
 
@@ -80,7 +87,7 @@ class Service:
     def _api(self) -> FastAPI:
         api = FastAPI(title="picluster", version=__version__, lifespan=None)
         api.state.context = self.context
-        v1 = APIRouter(prefix="/api/v1")
+        v1 = APIRouter(prefix="/api/v1", responses=REFUSALS)
         for part in (machines, leases, events, tokens):
             v1.include_router(part.router)
         api.include_router(v1)

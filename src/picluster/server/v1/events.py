@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
 from starlette.responses import Response, StreamingResponse
@@ -28,7 +28,11 @@ PING_S = 15.0
 router = APIRouter(tags=["events"])
 
 
-@router.get("/events")
+STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+"""What the API's reference cannot find out by itself."""
+
+
+@router.get("/events", response_class=Response, responses=STREAM)
 async def events(
     context: InContext,
     actor: Viewer,
