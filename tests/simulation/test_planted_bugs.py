@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from picluster.pool import queue
+from picluster.pool import queue, roster
 from picluster.pool.ledger import Ledger
 from picluster.pool.model import Lease, Machine, Presence, Service
 from picluster.pool.roster import Roster
+from picluster.store.clock import ServiceTime
 from tests.simulation.test_simulation import simulate
 
 SEEDS, STEPS = 8, 1_000
@@ -106,7 +107,46 @@ def index_not_updated(patch: Patch) -> None:
     patch.setattr(Roster, "_index_facts", wrong)
 
 
+def last_comes_first(patch: Patch) -> None:
+    right = roster.order_of
+
+    def wrong(lease: Lease) -> Any:
+        key, place = right(lease)
+        return (-key, -place)
+
+    patch.setattr(roster, "order_of", wrong)
+    patch.setattr(queue, "order_of", wrong)
+
+
+def priority_ignored(patch: Patch) -> None:
+    patch.setattr(roster, "order_of", lambda lease: (lease.joined_s, lease.place))
+
+
+def pauses_count(patch: Patch) -> None:
+    """Service time runs on while the service does not."""
+
+    def wrong(time: ServiceTime, stored_s: float, mono_s: float) -> float:
+        seen_service_s, seen_mono_s = time._seen or (stored_s, mono_s)
+        return max(stored_s, seen_service_s + mono_s - seen_mono_s)
+
+    patch.setattr(ServiceTime, "at", wrong)
+
+
+def others_not_read(patch: Patch) -> None:
+    """A replica decides without having seen what the other one wrote."""
+    right = Ledger.adopt
+
+    def wrong(ledger: Ledger, rows: Any, state: Any) -> None:
+        right(ledger, [] if ledger.state.revision else rows, state)
+
+    patch.setattr(Ledger, "adopt", wrong)
+
+
 BUGS = [
+    last_comes_first,
+    priority_ignored,
+    pauses_count,
+    others_not_read,
     two_holders,
     uncleaned,
     no_rest,
