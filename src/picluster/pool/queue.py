@@ -47,6 +47,7 @@ def available(ledger: Ledger, group: Group, order: Order, count: int) -> list[st
 def hold(ledger: Ledger, lease: Lease, names: Sequence[str], *, confirmed: bool) -> Lease:
     """The grant: the lease gets its machines, and its revision becomes their fence."""
     fence = ledger.next_revision()
+    spared = set(lease.set_aside) - set(names)
     machines = [ledger.roster.machines[name] for name in names]
     lease = ledger.save(
         replace(
@@ -66,6 +67,8 @@ def hold(ledger: Ledger, lease: Lease, names: Sequence[str], *, confirmed: bool)
     )
     for machine in machines:
         ledger.save(replace(machine, lease=lease.id, fence=fence, cleaning_failures=0))
+    for name in spared:
+        ledger.touch(ledger.roster.machines[name])
     ledger.note("lease.held", SYSTEM, lease=lease, detail={"fence": fence, "job": lease.job[:200]})
     return lease
 
