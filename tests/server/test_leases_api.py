@@ -156,12 +156,10 @@ def test_more_boards_than_there_are_is_said_at_once(api: Api, board: Board) -> N
 
 def test_who_does_not_want_to_wait_learns_who_has_it(api: Api, board: Board) -> None:
     """Who, what for, since when and until when: all that is needed to go and ask them."""
-    lease, ann = fresh_lease(), api.token("user", "ann")
+    lease, ann, ben = fresh_lease(), api.token("user", "ann"), api.token("user", "ben")
     held = api.put(lease, {"selector": board.name, "job": "soak"}, ann).json()
     before = api.revision()
-    error = refusal(
-        api.put(fresh_lease(), {"selector": board.name, "queue": False}, api.token("user")), 409, "held"
-    )
+    error = refusal(api.put(fresh_lease(), {"selector": board.name, "queue": False}, ben), 409, "held")
     assert (error["machine"], error["holder"], error["job"]) == (board.name, "ann", "soak")
     assert (error["lease"], error["since_us"]) == (held["id"], held["granted_us"])
     assert error["age_s"] >= 0 and error["expires_in_s"] > 100
