@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, Field, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from picluster.errors import Malformed
 from picluster.pool.policy import Policy
@@ -15,12 +20,44 @@ from picluster.pool.policy import Policy
 DEFAULT_PORT = 1337
 """The first service's; boards and scripts in the field have it in their address."""
 
+PREFIX = "PICLUSTER_"
+
+ALIKE = 0.8
+"""Of 1, how like a setting an unknown variable must be to be taken for a misspelt one: a letter or two."""
+
+
+def _known(given: Any) -> Any:
+    """A misspelt number would leave the rule as it was, and nobody would know."""
+    names = [field.name for field in fields(Policy)]
+    unknown = [str(name) for name in given if name not in names] if isinstance(given, Mapping) else []
+    if unknown:
+        raise PydanticCustomError(
+            "unknown",
+            "has no {unknown}; it has {names}",
+            {"unknown": ", ".join(unknown), "names": ", ".join(names)},
+        )
+    return given
+
+
+def _sound(policy: Policy) -> Policy:
+    """Deadlines that are no numbers never come; and without slack service time would stand still."""
+    for name, value in asdict(policy).items():
+        if not math.isfinite(value) or value < 0 or (name == "slack_s" and value == 0):
+            least = "above 0" if name == "slack_s" else "0 or more"
+            raise PydanticCustomError(
+                "unsound", "{name} must be a number, {least}", {"name": name, "least": least}
+            )
+    return policy
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
 
 class Settings(BaseSettings):
     """One service."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PICLUSTER_", env_nested_delimiter="__", populate_by_name=True, extra="ignore"
+        env_prefix=PREFIX, env_nested_delimiter="__", populate_by_name=True, extra="ignore"
     )
 
     host: str = "0.0.0.0"  # noqa: S104 - boards have to reach it; TLS and tokens guard it
@@ -35,15 +72,15 @@ class Settings(BaseSettings):
     """The first admin's token, for containers and scripts; unset, a one-time link is printed."""
     public_list: bool = True
     """While the old door is open, whether the list of machines may be read without a login."""
-    legacy_ttl_s: float | None = Field(None, ge=60)
+    legacy_ttl_s: float | None = Field(None, ge=60, allow_inf_nan=False)
     """An end for locks of the old protocol; unset, they last until freed."""
     quota: int = Field(50, ge=0)
     """Live leases, waiting and held, that one person may have; 0 for no limit."""
-    beat_s: float = Field(30.0, gt=0)
+    beat_s: Seconds = 30.0
     """How often boards are told to report."""
-    pulse_s: float = Field(5.0, gt=0)
+    pulse_s: Seconds = 5.0
     """Service time passes at least so often."""
-    policy: Policy = Policy()
+    policy: Annotated[Policy, BeforeValidator(_known), AfterValidator(_sound)] = Policy()
     tls_cert: Path | None = None
     tls_key: Path | None = None
     trusted_proxies: Annotated[str, NoDecode] = ""
@@ -54,13 +91,50 @@ class Settings(BaseSettings):
     @classmethod
     def load(cls, given: Mapping[str, Any]) -> Self:
         """Flags that were given, then the environment. Raises `Malformed` that names every bad setting."""
+        _raise_misspelt(cls)
         try:
             return cls(**given)
+        except SettingsError:
+            found = {f"{PREFIX}POLICY": f"is not JSON; one number alone is {PREFIX}POLICY__OFFLINE_S=90"}
         except ValidationError as problem:
-            found = {".".join(str(part) for part in error["loc"]): error["msg"] for error in problem.errors()}
-            message = "; ".join(f"{name}: {what}" for name, what in found.items())
-            raise Malformed(message, "`picluster serve --help` lists the settings.", fields=found) from None
+            found = {_typed(cls, error["loc"], given): error["msg"] for error in problem.errors()}
+        message = "; ".join(f"{name}: {what}" for name, what in found.items())
+        raise Malformed(
+            message, "`picluster serve --help` lists the flags, the README the rest.", fields=found
+        )
 
     @property
     def legacy_door(self) -> bool:
         return bool(self.api_key)
+
+
+def _variables(settings: type[BaseSettings]) -> dict[str, list[str]]:
+    """Field to the variables of the environment that set it; the first that is set wins."""
+    found = {}
+    for name, field in settings.model_fields.items():
+        alias = field.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [f"{PREFIX}{name.upper()}"]
+        found[name] = [str(choice) for choice in choices]
+    return found
+
+
+def _typed(settings: type[BaseSettings], where: Sequence[int | str], given: Mapping[str, Any]) -> str:
+    """A setting as the operator typed it: a flag, or a variable of the environment."""
+    first, *rest = (str(part) for part in where)
+    if first in given:
+        return "--" + first.replace("_", "-")
+    named = next(names for name, names in _variables(settings).items() if first in (name, *names))
+    variable = next((name for name in named if name in os.environ), named[0])
+    return "__".join([variable, *(part.upper() for part in rest)])
+
+
+def _raise_misspelt(settings: type[BaseSettings]) -> None:
+    """Raises `Malformed` for a variable that is nearly a setting, and would be ignored, as when a list was to be
+    closed. What is like none of ours may be the command line's."""
+    known = [name for names in _variables(settings).values() for name in names if name.startswith(PREFIX)]
+    bare = {name.removeprefix(PREFIX): name for name in known}
+    for name in sorted(os.environ):
+        if name in known or not name.startswith(PREFIX) or name.startswith(f"{PREFIX}POLICY__"):
+            continue
+        if meant := get_close_matches(name.removeprefix(PREFIX), bare, 1, ALIKE):
+            raise Malformed(f"{name} is not a setting; {bare[meant[0]]} is.", "Correct it, or unset it.")
