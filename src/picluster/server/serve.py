@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from types import FrameType
 import structlog
 import uvicorn
 
-from picluster.errors import PiclusterError
+from picluster.errors import PiclusterError, Unavailable
 from picluster.server.app import Service
 from picluster.server.settings import Settings
 from picluster.store import Store, StoreProblem
@@ -25,6 +27,20 @@ FINISH_S = 2
 """Answers under way get so long after SIGTERM; held-open calls and streams have been ended by then."""
 
 DATABASE = "picluster.db"
+
+WAY_TO_LISTEN = {
+    errno.EADDRINUSE: "Another service may have the port; choose one with --port.",
+    errno.EACCES: "Ports below 1024 are for root; choose another with --port.",
+}
+
+UNFIT = {
+    "": "not a certificate, or not its private key, in PEM form",
+    "KEY_VALUES_MISMATCH": "the key belongs to another certificate",
+}
+"""What OpenSSL means, where its own word does not say it."""
+
+WRONG_SETTING_EXIT = 2
+"""As for a wrong flag: starting again will not help."""
 
 
 def run(settings: Settings) -> int:
@@ -52,7 +68,10 @@ def open_store(settings: Settings, running: list[Service]) -> Store:
         if settings.url
         else SqliteStore(settings.data / DATABASE, cap_s=cap_s)
     )
-    store.open()
+    try:
+        store.open()
+    except Unavailable as problem:
+        raise StoreProblem(problem.message, problem.hint or _reach(settings)) from problem
     return store
 
 
@@ -91,6 +110,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(settings: Settings) -> int:
+    _check_tls(settings)
     listening = _listen(settings)
     running: list[Service] = []
     store = await asyncio.to_thread(open_store, settings, running)
@@ -116,11 +136,50 @@ def _listen(settings: Settings) -> socket.socket:
         listening.close()
         raise StoreProblem(
             f"Cannot listen on {settings.host}:{settings.port}: {problem.strerror}.",
-            "Another service may have the port; choose one with --port.",
+            WAY_TO_LISTEN.get(problem.errno or 0, "Give an address of this machine with --host."),
         ) from None
     listening.listen(2048)
     listening.set_inheritable(True)
     return listening
+
+
+def _check_tls(settings: Settings) -> None:
+    """Before anything is opened. Raises `StoreProblem` that says what does not fit."""
+    cert, key = settings.tls_cert, settings.tls_key
+    if cert is None:
+        if key is not None:
+            raise _bad_tls("--tls-key is set, and --tls-cert is not.")
+        return
+    both = f"--tls-cert {cert} and --tls-key {key}" if key else f"--tls-cert {cert} without a --tls-key"
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, _no_passphrase)
+    except ssl.SSLError as problem:
+        why = UNFIT.get(problem.reason or "", str(problem.reason))
+        raise _bad_tls(f"{both} cannot be used: {why}.") from None
+    except OSError as problem:
+        raise _bad_tls(f"{both} cannot be read: {problem.strerror}.") from None
+
+
+def _no_passphrase() -> str:
+    """OpenSSL would ask the terminal for it, and a service has none."""
+    raise _bad_tls("The key of --tls-key has a passphrase, and nobody is there to type it.")
+
+
+def _bad_tls(message: str) -> StoreProblem:
+    return StoreProblem(
+        message,
+        "Give the certificate chain with --tls-cert and its key, unencrypted, with --tls-key; both PEM.",
+        exit_code=WRONG_SETTING_EXIT,
+    )
+
+
+def _reach(settings: Settings) -> str:
+    """The way out when the database does not answer at the start."""
+    if settings.url:
+        return (
+            "Check --url (PICLUSTER_DATABASE_URL): host, user and password; and that PostgreSQL runs there."
+        )
+    return "Close whatever else has the file open, or free the disk."
 
 
 def _config(settings: Settings, service: Service) -> uvicorn.Config:

@@ -57,7 +57,7 @@ def refuse_network(path: Path) -> None:
     if kind := network_file_system(str(path.resolve()), mountinfo):
         raise StoreProblem(
             f"{path} is on a network file system ({kind}), where SQLite can lose or damage data",
-            hint="Use a local disk, or PostgreSQL: --database postgresql://…",
+            hint="Use a local disk with --data, or PostgreSQL: --url postgresql://…",
         )
 
 
@@ -75,7 +75,8 @@ def make_ready(path: Path) -> None:
 
 def _unwritable(path: Path, error: OSError) -> StoreProblem:
     return StoreProblem(
-        f"{path} cannot be written: {error.strerror}", hint="Give the service a folder that it may write to."
+        f"{path} cannot be written: {error.strerror}",
+        hint="Give the service a folder that it may write to, with --data.",
     )
 
 

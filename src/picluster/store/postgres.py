@@ -311,8 +311,10 @@ def parameters(url: str) -> dict[str, Any]:
     try:
         return {**CONNECTION, **conninfo_to_dict(plain)}
     except psycopg.ProgrammingError as error:
+        # Not in libpq's words: they quote the part that they stumble over, which may be the password.
         raise StoreProblem(
-            f"the database URL cannot be read: {error}", hint="It looks like postgresql://user@host/database"
+            "the database URL (--url) cannot be read",
+            hint="It looks like postgresql://user:password@host/database; in a password, write %40 for @ and the like.",
         ) from error
 
 

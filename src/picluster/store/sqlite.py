@@ -186,7 +186,7 @@ class SqliteStore(SqlStore):
         if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
             return StoreProblem(
                 f"the database {self._path} cannot be written: {error.orig}",
-                hint="Give the service a folder that it may write to.",
+                hint="Give the service a folder that it may write to, with --data.",
             )
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR}:
             return Unavailable(f"the database does not answer: {error.orig}")
