@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError
-from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from picluster.errors import Malformed
@@ -31,11 +30,7 @@ def _known(given: Any) -> Any:
     names = [field.name for field in fields(Policy)]
     unknown = [str(name) for name in given if name not in names] if isinstance(given, Mapping) else []
     if unknown:
-        raise PydanticCustomError(
-            "unknown",
-            "has no {unknown}; it has {names}",
-            {"unknown": ", ".join(unknown), "names": ", ".join(names)},
-        )
+        raise ValueError(f"has no {', '.join(unknown)}; it has {', '.join(names)}")
     return given
 
 
@@ -44,9 +39,7 @@ def _sound(policy: Policy) -> Policy:
     for name, value in asdict(policy).items():
         if not math.isfinite(value) or value < 0 or (name == "slack_s" and value == 0):
             least = "above 0" if name == "slack_s" else "0 or more"
-            raise PydanticCustomError(
-                "unsound", "{name} must be a number, {least}", {"name": name, "least": least}
-            )
+            raise ValueError(f"{name} must be a number, {least}")
     return policy
 
 
@@ -97,7 +90,10 @@ class Settings(BaseSettings):
         except SettingsError:
             found = {f"{PREFIX}POLICY": f"is not JSON; one number alone is {PREFIX}POLICY__OFFLINE_S=90"}
         except ValidationError as problem:
-            found = {_typed(cls, error["loc"], given): error["msg"] for error in problem.errors()}
+            found = {
+                _typed(cls, error["loc"], given): error["msg"].removeprefix("Value error, ")
+                for error in problem.errors()
+            }
         message = "; ".join(f"{name}: {what}" for name, what in found.items())
         raise Malformed(
             message, "`picluster serve --help` lists the flags, the README the rest.", fields=found
