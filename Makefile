@@ -26,7 +26,7 @@ test: lint  ## all that CI runs: style, types, every test
 	.venv/bin/pytest -n $(WORKERS) --dist loadgroup
 
 test-long: install  ## campaigns of minutes
-	.venv/bin/pytest -m long
+	.venv/bin/pytest -n $(WORKERS) --dist loadgroup -m long
 
 lint: install  ## style and types
 	.venv/bin/ruff check

@@ -10,6 +10,7 @@ class is its default message, and every message or hint says what to do next.
       Refused                the pool says no, and will say no again until something changes
         NotFound  Held  Unsatisfiable  LeaseLost  LeaseConflict  QuotaExceeded  Conflict
       Unavailable            not now; the same request may be repeated safely
+      WaitedTooLong          the waiter's own limit is over; it has left the queue
 """
 
 from __future__ import annotations
@@ -110,6 +111,13 @@ class Unavailable(PiclusterError):
 
     code = "unavailable"
     status = 503
+
+
+class WaitedTooLong(PiclusterError):
+    """The time you were ready to wait is over."""
+
+    code = "waited_too_long"
+    status = 408
 
 
 def _tree(cls: type[PiclusterError]) -> dict[str, type[PiclusterError]]:

@@ -1,0 +1,1 @@
+"""Talking to a pool: `flows.py` is the conversation, `sync.py` and `aio.py` carry it out."""

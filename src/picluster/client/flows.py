@@ -1,0 +1,443 @@
+"""The conversation with a pool, without I/O: what is sent, in what order, and what the answers mean.
+
+A flow is a generator. It yields `Send` and is given an `Answer` or `NoAnswer`; it yields `Pause` and `News`
+and is given nothing; what it returns is the result. `sync.py` and `aio.py` each carry flows out, and nothing
+of what is decided here is decided there again.
+
+Every request may be repeated, so a lost answer is no problem: it is asked for again, at the next address.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote, urlencode
+
+from picluster.client.reading import Unreadable, read
+from picluster.client.where import Where
+from picluster.errors import (
+    BY_CODE,
+    LeaseLost,
+    NotAuthenticated,
+    PiclusterError,
+    Unavailable,
+    WaitedTooLong,
+)
+from picluster.wire import (
+    LONGEST_WAIT_S,
+    EventAnswer,
+    Explanation,
+    LeaseAnswer,
+    LeaseRequest,
+    MachineAnswer,
+    TokenAnswer,
+    WhoAmI,
+)
+
+T = TypeVar("T")
+
+ANSWER_S = 3.0
+"""A call that may be held open for `wait` seconds is given up so much later."""
+
+PATIENCE_S = 10.0
+"""How long an unanswered call is repeated before it fails: a restart of the service takes less."""
+
+PAUSES_S = (0.1, 5.0)
+"""First and longest pause when no address answers; doubled in between, and jittered so that clients spread."""
+
+RENEW_SHARE = 1 / 3
+"""A lease is renewed each third of its ttl: two renewals may be lost."""
+
+MARGIN_S, MARGIN_SHARE = 2.0, 0.05
+"""So long before its ttl is over, a lease without an answer is considered lost: time to stop what runs."""
+
+LOOK_EVERY_S = 30.0
+"""A lease without an end needs no renewal; its holder looks whether somebody took it back."""
+
+FOR_EVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """A request to be sent: the body, if any, as JSON."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whole."""
+
+    status: int
+    body: bytes
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """Nothing came back, or half of it; whether it was done cannot be known."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Do nothing for a while; `because`, if nobody answered, for whoever watches."""
+
+    seconds: float
+    because: PiclusterError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """How a lease stands, for whoever watches."""
+
+    lease: LeaseAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A lease that is held and ready, and the session's clock from before that was asked for."""
+
+    lease: LeaseAnswer
+    since: float
+
+
+Step = Send | Pause | News
+Flow = Generator[Step, Answer | NoAnswer | None, T]
+
+
+@dataclass
+class Session:
+    """One client: where the pool is, which of its addresses answered last, and the clock and chance it uses."""
+
+    where: Where
+    patience_s: float = PATIENCE_S
+    clock: Callable[[], float] = time.monotonic
+    chance: Callable[[], float] = random.random
+    _current: int = field(default=0, init=False)
+
+    @property
+    def address(self) -> str:
+        return self.where.addresses[self._current % len(self.where.addresses)]
+
+    def move_on(self) -> None:
+        """The next address, please."""
+        self._current += 1
+
+
+# One call
+
+
+def call(
+    session: Session,
+    method: str,
+    path: str,
+    body: object = None,
+    *,
+    wait_s: float = 0.0,
+    until: float | None = None,
+    query: Mapping[str, object] | None = None,
+) -> Flow[Any]:
+    """Send until it is answered, at each address in turn; the decoded answer.
+
+    Gives up at `until` on the session's clock (else after its patience) with `Unavailable`; raises at once
+    whatever the service refuses with.
+    """
+    give_up = session.clock() + session.patience_s if until is None else until
+    target = path + _query({"wait": _number(wait_s) if wait_s else "", **(query or {})})
+    payload = None if body is None else json.dumps(body).encode()
+    for attempt in range(1, 1_000_000):
+        left = max(0.0, give_up - session.clock())
+        timeout_s = min(wait_s + ANSWER_S, max(left, 1.0)) if until is not None else wait_s + ANSWER_S
+        answer = yield Send(method, session.address + target, session.where.headers, payload, timeout_s)
+        assert isinstance(answer, Answer | NoAnswer)
+        problem = _trouble(session, answer)
+        if problem is None:
+            assert isinstance(answer, Answer)
+            return _decoded(session, answer)
+        session.move_on()
+        if session.clock() >= give_up:
+            raise problem
+        if attempt % len(session.where.addresses) == 0:
+            pause = max(_pause(session, attempt), answer.retry_after_s if isinstance(answer, Answer) else 0.0)
+            yield Pause(min(pause, max(0.0, give_up - session.clock())), problem)
+    raise AssertionError("a million attempts")
+
+
+def _pause(session: Session, attempt: int) -> float:
+    first, longest = PAUSES_S
+    rounds = (attempt - 1) // len(session.where.addresses)
+    return min(longest, first * 2.0 ** min(rounds, 10)) * (0.5 + session.chance())
+
+
+def _trouble(session: Session, answer: Answer | NoAnswer) -> PiclusterError | None:
+    """Why this is to be asked again, if it is."""
+    if isinstance(answer, NoAnswer):
+        return Unavailable(
+            f"No answer from {session.address}: {answer.why}.",
+            "Is it running, and is the address right? `picluster doctor` looks closer.",
+        )
+    if answer.status in (502, 503, 504):
+        return refusal(session, answer)
+    return None
+
+
+def _decoded(session: Session, answer: Answer) -> Any:
+    if answer.status >= 400:
+        raise refusal(session, answer)
+    try:
+        return json.loads(answer.body)
+    except ValueError:
+        raise _stranger(session, answer) from None
+
+
+def refusal(session: Session, answer: Answer) -> PiclusterError:
+    """The error that the service sent, as the class that its code names."""
+    try:
+        said = json.loads(answer.body)["error"]
+        details = {key: value for key, value in said.items() if key not in ("code", "message", "hint")}
+        kind = BY_CODE.get(said["code"], Unavailable if answer.status >= 500 else PiclusterError)
+        problem = kind(str(said["message"]), str(said.get("hint") or ""))
+        problem.details = details
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return _stranger(session, answer)
+    if isinstance(problem, NotAuthenticated) and not session.where.token:
+        problem.hint = "Set PICLUSTER_TOKEN (or RPI_APIKEY), or run `picluster login`."
+    return problem
+
+
+def _stranger(session: Session, answer: Answer) -> PiclusterError:
+    said = answer.body[:60].decode("utf-8", "replace").strip().splitlines()
+    return Unavailable(
+        f"{session.address} answered {answer.status} with something that is not picluster's"
+        + (f": {said[0]!r}." if said else "."),
+        "Is the address right, and is there a proxy between? `picluster doctor` looks closer.",
+    )
+
+
+def _query(items: Mapping[str, object]) -> str:
+    said = {key: str(value) for key, value in items.items() if value not in ("", None)}
+    return f"?{urlencode(said)}" if said else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def _as(kind: type[T], value: Any) -> T:
+    try:
+        return read(kind, value)
+    except Unreadable as problem:
+        raise Unavailable(
+            f"The service answered something that cannot be read: {problem}.",
+            "Client and service may be of different versions: `picluster doctor` says.",
+        ) from None
+
+
+# Reading
+
+
+def whoami(session: Session) -> Flow[WhoAmI]:
+    return _as(WhoAmI, (yield from call(session, "GET", "/api/v1/whoami")))
+
+
+def machines(session: Session, q: str = "") -> Flow[list[MachineAnswer]]:
+    return (yield from _pages(session, MachineAnswer, "/api/v1/machines", lambda row: row.name, q=q))
+
+
+def machine(session: Session, name: str) -> Flow[MachineAnswer]:
+    return _as(MachineAnswer, (yield from call(session, "GET", f"/api/v1/machines/{quote(name, safe='')}")))
+
+
+def leases(session: Session, state: str = "", holder: str = "", machine: str = "") -> Flow[list[LeaseAnswer]]:
+    asked = {"state": state, "holder": holder, "machine": machine}
+    return (yield from _pages(session, LeaseAnswer, "/api/v1/leases", lambda row: row.id, **asked))
+
+
+def queue(session: Session) -> Flow[list[LeaseAnswer]]:
+    return (yield from _pages(session, LeaseAnswer, "/api/v1/queue", lambda row: row.id))
+
+
+def explain(session: Session, q: str, count: int = 1) -> Flow[Explanation]:
+    return _as(
+        Explanation, (yield from call(session, "GET", "/api/v1/explain", query={"q": q, "count": count}))
+    )
+
+
+def history(session: Session, limit: int, **filters: object) -> Flow[list[EventAnswer]]:
+    """The newest `limit` events that pass the filters, newest first."""
+    found: list[EventAnswer] = []
+    after: object = ""
+    while len(found) < limit:
+        ask = min(PAGE, limit - len(found))
+        query = {**filters, "limit": ask, "after": after}
+        page = yield from call(session, "GET", "/api/v1/history", query=query)
+        found += [_as(EventAnswer, row) for row in page]
+        if len(page) < ask:
+            break
+        after = found[-1].id.partition(".")[2]
+    return found[:limit]
+
+
+PAGE = 1_000
+"""Rows asked for at once: the most that a service answers."""
+
+
+def _pages(
+    session: Session, kind: type[T], path: str, key: Callable[[T], str], **query: object
+) -> Flow[list[T]]:
+    found: list[T] = []
+    after = ""
+    while True:
+        page = yield from call(session, "GET", path, query={**query, "limit": PAGE, "after": after})
+        found += [_as(kind, row) for row in page]
+        if len(page) < PAGE:
+            return found
+        after = key(found[-1])
+
+
+# Changing
+
+
+def amend(session: Session, name: str, **changes: object) -> Flow[MachineAnswer]:
+    path = f"/api/v1/machines/{quote(name, safe='')}"
+    return _as(MachineAnswer, (yield from call(session, "PATCH", path, changes)))
+
+
+def forget(session: Session, name: str) -> Flow[None]:
+    yield from call(session, "DELETE", f"/api/v1/machines/{quote(name, safe='')}")
+
+
+def tokens(session: Session) -> Flow[list[TokenAnswer]]:
+    return (yield from _pages(session, TokenAnswer, "/api/v1/tokens", lambda row: row.id))
+
+
+def make_token(session: Session, **ask: object) -> Flow[TokenAnswer]:
+    return _as(TokenAnswer, (yield from call(session, "POST", "/api/v1/tokens", ask)))
+
+
+def revoke_token(session: Session, token_id: str) -> Flow[TokenAnswer]:
+    return _as(
+        TokenAnswer, (yield from call(session, "DELETE", f"/api/v1/tokens/{quote(token_id, safe='')}"))
+    )
+
+
+# Leases
+
+
+def lease(session: Session, lease_id: str) -> Flow[LeaseAnswer]:
+    return _as(LeaseAnswer, (yield from call(session, "GET", f"/api/v1/leases/{lease_id}")))
+
+
+def ask(session: Session, lease_id: str, request: LeaseRequest, wait_s: float = 0.0) -> Flow[LeaseAnswer]:
+    """Ask for machines, or ask again; held or waiting. Raises what the service refuses with."""
+    path = f"/api/v1/leases/{lease_id}"
+    return _as(LeaseAnswer, (yield from call(session, "PUT", path, asdict(request), wait_s=wait_s)))
+
+
+def acquire(
+    session: Session, lease_id: str, request: LeaseRequest, timeout_s: float | None = None
+) -> Flow[Granted]:
+    """Ask, wait for the turn, and confirm: afterwards the lease is held, and ready to be used.
+
+    Tells how it stands with `News`. Raises what the service refuses with, `WaitedTooLong` after `timeout_s`
+    (the lease is given back then), `LeaseLost` when it ended meanwhile. Whoever stops the flow in the middle
+    has to `release`.
+    """
+    started = since = session.clock()
+    end = FOR_EVER if timeout_s is None else started + timeout_s
+    held_open = _open_for(session, end) if request.queue else 0.0
+    lease = yield from ask(session, lease_id, request, held_open)
+    while lease.state == "waiting" or (lease.state == "held" and not lease.ready):
+        yield News(lease)
+        if session.clock() >= end:
+            yield from release(session, lease_id)
+            raise _too_long(lease, session.clock() - started)
+        since = session.clock()
+        lease = yield from renew(session, lease_id, wait_s=_open_for(session, end), until=FOR_EVER)
+    if lease.state == "ended":
+        raise _lost(lease)
+    if lease.granted_us != lease.joined_us:  # after waiting: the board is kept only for who shows up
+        since = session.clock()
+        lease = yield from renew(session, lease_id, until=since + (lease.expires_in_s or PATIENCE_S))
+    return Granted(lease, since)
+
+
+def _open_for(session: Session, end: float) -> float:
+    return max(0.0, min(LONGEST_WAIT_S, end - session.clock()))
+
+
+def _too_long(lease: LeaseAnswer, waited_s: float) -> WaitedTooLong:
+    why = f" {lease.why_waiting}" if lease.why_waiting else ""
+    return WaitedTooLong(
+        f"Waited {waited_s:.0f} s without getting a machine.{why}",
+        "`picluster queue` shows who waits; a wider selector may be served sooner.",
+    )
+
+
+def renew(
+    session: Session,
+    lease_id: str,
+    *,
+    wait_s: float = 0.0,
+    until: float | None = None,
+    **changes: object,
+) -> Flow[LeaseAnswer]:
+    """Still there; with `ttl_s`, `ssh_public_keys` or `expect_reboot_s`: and from now on like this."""
+    path = f"/api/v1/leases/{lease_id}/renew"
+    return _as(
+        LeaseAnswer, (yield from call(session, "POST", path, changes or None, wait_s=wait_s, until=until))
+    )
+
+
+def release(session: Session, lease_id: str, reason: str = "", wait_s: float = 0.0) -> Flow[LeaseAnswer]:
+    """Give it back; the lease as it ended."""
+    path = f"/api/v1/leases/{lease_id}"
+    return _as(
+        LeaseAnswer, (yield from call(session, "DELETE", path, wait_s=wait_s, query={"reason": reason}))
+    )
+
+
+def keep(session: Session, granted: Granted) -> Flow[NoReturn]:
+    """Renew until it is lost, which is what this raises: `LeaseLost`. Tells each renewal with `News`.
+
+    A holder counts from before the last successful renewal was sent; where no agent guards the board, it
+    gives up before the service does.
+    """
+    lease, since = granted.lease, granted.since
+    while True:
+        ttl_s = lease.ttl_s
+        yield Pause((LOOK_EVERY_S if ttl_s is None else ttl_s * RENEW_SHARE) * (0.8 + 0.2 * session.chance()))
+        before = session.clock()
+        guarded = all(machine.mode == "enforced" for machine in lease.machines)
+        until = FOR_EVER if ttl_s is None or guarded else since + ttl_s - margin_s(ttl_s)
+        try:
+            lease = yield from renew(session, lease.id, until=until)
+        except Unavailable as problem:
+            raise LeaseLost(
+                f"No renewal reached the service within {ttl_s:g} s: {problem.message}",
+                "Somebody else may have the machine now.",
+            ) from None
+        if lease.state == "ended":
+            raise _lost(lease)
+        since = before
+        yield News(lease)
+
+
+def margin_s(ttl_s: float) -> float:
+    """How long before its end a holder without an answer stops."""
+    return min(max(MARGIN_S, ttl_s * MARGIN_SHARE), ttl_s / 2)
+
+
+def _lost(lease: LeaseAnswer) -> LeaseLost:
+    by = f" by {lease.ended_by}" if lease.ended_by not in ("", "picluster", lease.holder) else ""
+    return LeaseLost(f"The lease has ended: {lease.ended}{by}.", "Ask for a new one.", ended=lease.ended)
