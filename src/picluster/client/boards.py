@@ -10,16 +10,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 from picluster.client import flows
-from picluster.client.sync import Client
+from picluster.client.sync import Client, own_address
 from picluster.errors import Held, Malformed, NotAllowed, NotFound, PiclusterError, WaitedTooLong
 from picluster.wire import LONGEST_SELECTOR, LeaseAnswer, LeaseRequest
 
@@ -251,10 +249,7 @@ class PiBoardTable:
 
     def get_local_ip(self) -> str:
         """This computer's address on the way to the service."""
-        host = urlsplit(self._session.address).hostname or "localhost"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((host, 9))  # chooses a route, sends nothing
-            return str(probe.getsockname()[0])
+        return own_address(self._session.address)
 
     # The way there
 

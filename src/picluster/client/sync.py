@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import uuid
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -350,3 +352,11 @@ def in_words(problem: Exception, timeout_s: float) -> str:
     if isinstance(problem, httpx2.TimeoutException):
         return f"nothing came within {timeout_s:.0f} s"
     return str(problem) or type(problem).__name__
+
+
+def own_address(url: str) -> str:
+    """This computer's address on the way to a service."""
+    host = urlsplit(url).hostname or "localhost"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, 9))  # chooses a route, sends nothing
+        return str(probe.getsockname()[0])
