@@ -112,9 +112,10 @@ class Pool:
         ledger.begin(now, wall_us)
         answers: list[Answer] = [None] * len(commands)
         _note_who_was_heard(ledger, commands)
-        self._answer(commands, answers, first=True)
+        renewals = [_is_renewal(ledger, command) for command in commands]
+        self._answer(commands, answers, renewals)
         self._let_time_pass()
-        self._answer(commands, answers, first=False)
+        self._answer(commands, answers, [not renewal for renewal in renewals])
         queue.grant(ledger)
         return (
             self._final(answers),
@@ -122,9 +123,9 @@ class Pool:
             ledger.happened,
         )
 
-    def _answer(self, commands: Sequence[Command], answers: list[Answer], *, first: bool) -> None:
+    def _answer(self, commands: Sequence[Command], answers: list[Answer], chosen: Sequence[bool]) -> None:
         for index, command in enumerate(commands):
-            if _is_renewal(self._ledger, command) is first and answers[index] is None:
+            if chosen[index]:
                 answers[index] = self._answer_one(command)
 
     def _answer_one(self, command: Command) -> Answer:
