@@ -181,7 +181,7 @@ def _held(ledger: Ledger, group: Group) -> Held:
     hint = "Ask again with queue: true (`picluster wait`) to get your turn."
     if len(machines) == 1 and leases:
         held = leases[0]
-        end = ledger.expires_s(held)
+        end = min(ledger.expires_s(held), ledger.limit_s(held))
         return Held(
             f"{machines[0].name} is held by {held.holder}" + (f" for {held.job!r}." if held.job else "."),
             hint,
@@ -379,7 +379,7 @@ def overdue(ledger: Ledger, lease: Lease) -> None:
     if not lease.live:
         if now >= ledger.lease_deadline(lease):
             roster.drop_lease(lease.id)
-    elif lease.machines and lease.not_after_s is not None and now >= lease.granted_s + lease.not_after_s:
+    elif now >= ledger.limit_s(lease):
         end(ledger, lease, "not_after", SYSTEM, reason="its hard limit was reached")
     elif not lease.machines and lease.wait_s is not None and now >= lease.joined_s + lease.wait_s:
         end(ledger, lease, "wait_over", SYSTEM)

@@ -161,9 +161,7 @@ class Ledger:
         """When something is due with this lease: its end, a pause in setting aside, or being forgotten."""
         if not lease.live:
             return lease.ended_s + self.policy.kept_s
-        candidates = [self.expires_s(lease)]
-        if lease.machines and lease.not_after_s is not None:
-            candidates.append(lease.granted_s + lease.not_after_s)
+        candidates = [self.expires_s(lease), self.limit_s(lease)]
         if not lease.machines:
             if lease.wait_s is not None:
                 candidates.append(lease.joined_s + lease.wait_s)
@@ -181,6 +179,12 @@ class Ledger:
         else:
             lives = lease.ttl_s
         return float("inf") if lives is None else lease.renewed_s + lives + self.policy.slack_s
+
+    def limit_s(self, lease: Lease) -> float:
+        """When it ends however often it is renewed."""
+        if not lease.machines or lease.not_after_s is None:
+            return float("inf")
+        return lease.granted_s + lease.not_after_s
 
     def machine_deadline(self, machine: Machine) -> float:
         """When something is due with this machine: silence, rest, cleaning, or being forgotten."""
