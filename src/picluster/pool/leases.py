@@ -317,7 +317,7 @@ def rebooted(ledger: Ledger, machine: Machine, lease: Lease) -> None:
     ):
         ledger.note("lease.rebooted", SYSTEM, machine=machine.name, lease=lease)
         return
-    end(ledger, lease, "reboot", SYSTEM, reason=f"{machine.name} rebooted", resting=False)
+    end(ledger, lease, "reboot", SYSTEM, reason=f"{machine.name} rebooted", rebooted=machine.name)
     if lease.on_reboot is OnReboot.QUARANTINE:
         quarantine(ledger, ledger.roster.machines[machine.name], "rebooted while leased")
 
@@ -337,10 +337,10 @@ def end(
     *,
     reason: str = "",
     by_holder: bool = False,
-    resting: bool = True,
+    rebooted: str = "",
 ) -> Lease:
     """The lease is over, on all its machines; each is cleaned, rests, or is free at once."""
-    rests = resting and not by_holder and lease.confirmed
+    rests = not by_holder and lease.confirmed
     for name in lease.set_aside:
         ledger.touch(ledger.roster.machines[name])
     if lease.set_aside or not lease.machines:
@@ -360,13 +360,14 @@ def end(
     )
     for machine in ledger.machine_of(lease):
         enforced = machine.mode is Mode.ENFORCED
+        delayed = rests and not enforced and machine.name != rebooted
         ledger.save(
             replace(
                 machine,
                 lease="",
                 cleaning=lease.fence if enforced else 0,
                 cleaning_since_s=ledger.now if enforced else 0.0,
-                delay_until_s=ledger.now + ledger.policy.lock_delay_s if rests and not enforced else 0.0,
+                delay_until_s=ledger.now + ledger.policy.lock_delay_s if delayed else 0.0,
             )
         )
     ledger.note("lease.ended", by, lease=lease, detail={"why": why, "reason": reason})
