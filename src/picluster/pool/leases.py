@@ -231,7 +231,11 @@ def renew(ledger: Ledger, ask: Renew) -> Lease:
         changes["ssh_public_keys"] = ask.ssh_public_keys
     if ask.expect_reboot_s is not None:
         changes["reboot_until_s"] = ledger.now + ask.expect_reboot_s
-    return _renewed(ledger, lease, ask.by, **changes)
+    lease = _renewed(ledger, lease, ask.by, **changes)
+    if "ttl_s" in changes:
+        for machine in ledger.machine_of(lease):
+            ledger.reconsider(machine)
+    return lease
 
 
 def _renewed(ledger: Ledger, lease: Lease, by: Actor, **changes: object) -> Lease:

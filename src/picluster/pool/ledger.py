@@ -129,6 +129,11 @@ class Ledger:
         """Whoever waits for this machine is to be asked again."""
         self.touched.update(group for group in self.roster.groups_of(machine.name) if group.waiting)
 
+    def reconsider(self, machine: Machine) -> None:
+        """Whether it will come free, and what is due with it, depends on its lease, which has changed."""
+        self.touch(machine)
+        self._watch(machine)
+
     # Deadlines
 
     def next_deadline(self) -> float:
