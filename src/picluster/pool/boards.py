@@ -63,10 +63,15 @@ def _known(machine: Machine, facts: Mapping[str, Any]) -> bool:
 # Beats
 
 
+def may_speak(said: Beat) -> bool:
+    """An agent speaks for its own machine only."""
+    return said.by.role is not Role.AGENT or said.by.machine == said.machine
+
+
 def beat(ledger: Ledger, said: Beat) -> Machine:
     """An agent reports: a new board, or news of a known one."""
     machine = ledger.roster.machines.get(said.machine)
-    if said.by.role is Role.AGENT and said.by.machine != said.machine:
+    if not may_speak(said):
         raise NotAllowed(
             f"This token is for {said.by.machine}, not for {said.machine}.",
             "Each board has a token of its own.",
