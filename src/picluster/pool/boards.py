@@ -323,7 +323,10 @@ def _other_program(ledger: Ledger, machine: Machine, report: Report) -> Machine:
 def amend(ledger: Ledger, change: Amend) -> Machine:
     """Labels, comment, in or out of service."""
     machine = _named(ledger, change.machine)
-    if change.by.role < Role.OPERATOR and (change.labels or change.service is not None or change.evict):
+    more_than_comment = (
+        change.labels or change.evict or change.service is not None or change.reason is not None
+    )
+    if change.by.role < Role.OPERATOR and more_than_comment:
         raise NotAllowed(
             "Labels and service are changed by operators.", "Ask an operator; a comment is free to all users."
         )
