@@ -277,7 +277,8 @@ def _take_over(ledger: Ledger, name: str, legacy: Machine, known: Machine | None
     heir = replace(heir, labels={**legacy.labels, **heir.labels}, address=legacy.address)
     heir = ledger.save(heir)
     if lease is not None:
-        ledger.save(replace(lease, machines=(name,)))
+        machines = tuple(name if held == legacy.name else held for held in lease.machines)
+        ledger.save(replace(lease, machines=machines))
     ledger.note("machine.enrolled", SYSTEM, machine=name, detail={"was": legacy.id, "name": legacy.name})
     return heir
 
