@@ -20,7 +20,7 @@ import click
 @click.option("--url", help="postgresql://… instead of the embedded database.")
 @click.option("--tls-cert", type=click.Path(path_type=Path, exists=True), help="Certificate chain, PEM.")
 @click.option("--tls-key", type=click.Path(path_type=Path, exists=True), help="Private key, PEM.")
-def command(**given: object) -> None:
+def serve_command(**given: object) -> None:
     """Run the service on this machine.
 
     \b

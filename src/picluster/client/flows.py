@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote, urlencode
@@ -168,12 +168,15 @@ def call(
         if session.clock() >= give_up:
             raise problem
         if attempt % len(session.where.addresses) == 0:
-            pause = max(_pause(session, attempt), answer.retry_after_s if isinstance(answer, Answer) else 0.0)
+            pause = max(
+                pause_s(session, attempt), answer.retry_after_s if isinstance(answer, Answer) else 0.0
+            )
             yield Pause(min(pause, max(0.0, give_up - session.clock())), problem)
     raise AssertionError("a million attempts")
 
 
-def _pause(session: Session, attempt: int) -> float:
+def pause_s(session: Session, attempt: int) -> float:
+    """How long to wait after this many attempts without an answer."""
     first, longest = PAUSES_S
     rounds = (attempt - 1) // len(session.where.addresses)
     return min(longest, first * 2.0 ** min(rounds, 10)) * (0.5 + session.chance())
@@ -248,6 +251,16 @@ def _as(kind: type[T], value: Any) -> T:
 
 def whoami(session: Session) -> Flow[WhoAmI]:
     return _as(WhoAmI, (yield from call(session, "GET", "/api/v1/whoami")))
+
+
+def ready(session: Session) -> Flow[None]:
+    """Raises unless the present address is a service that takes turns."""
+    answer = yield Send("GET", f"{session.address}/readyz", {}, None, ANSWER_S)
+    assert isinstance(answer, Answer | NoAnswer)
+    if (problem := _trouble(session, answer)) is not None:
+        raise problem
+    if isinstance(answer, Answer) and (answer.status, answer.body) != (200, b"ok\n"):
+        raise _stranger(session, answer)
 
 
 def machines(session: Session, q: str = "") -> Flow[list[MachineAnswer]]:
@@ -441,3 +454,29 @@ def margin_s(ttl_s: float) -> float:
 def _lost(lease: LeaseAnswer) -> LeaseLost:
     by = f" by {lease.ended_by}" if lease.ended_by not in ("", "picluster", lease.holder) else ""
     return LeaseLost(f"The lease has ended: {lease.ended}{by}.", "Ask for a new one.", ended=lease.ended)
+
+
+# Following
+
+
+def events(chunks: Iterable[bytes]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Server-sent events out of pieces of a stream: (kind, id, data)."""
+    kind, event_id, data = "", "", ""
+    for line in _lines(chunks):
+        field, _, value = line.partition(": ")
+        if field == "event":
+            kind = value
+        elif field == "id":
+            event_id = value
+        elif field == "data":
+            data = value
+        elif not line and kind:
+            yield kind, event_id, json.loads(data or "{}")
+            kind, data = "", ""
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode("utf-8", "replace").rstrip("\r") for line in whole)

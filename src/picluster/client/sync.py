@@ -82,6 +82,10 @@ class Client:
         """Who this client is to the service, and which service it is."""
         return self.run(flows.whoami(self.session))
 
+    def ready(self) -> None:
+        """Raises unless the present address is a service that takes turns."""
+        self.run(flows.ready(self.session))
+
     def machines(self, q: str = "") -> list[MachineAnswer]:
         """The machines that a selector finds, by name."""
         return self.run(flows.machines(self.session, q))
@@ -105,6 +109,25 @@ class Client:
     def history(self, limit: int = 100, **filters: object) -> list[EventAnswer]:
         """What happened, newest first: `machine`, `holder`, `lease`, `kind`, `since` and `until` (µs since 1970)."""
         return self.run(flows.history(self.session, limit, **filters))
+
+    def events(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What changes, as it changes, for ever: (kind, row), of kinds `hello`, `machine`, `lease`, `resync`.
+
+        A broken stream is resumed where it broke; `resync` says that something may have been missed.
+        """
+        after, failures = "", 0
+        while True:
+            try:
+                with self.stream("/api/v1/events" + (f"?after={after}" if after else "")) as chunks:
+                    for kind, event_id, data in flows.events(chunks):
+                        known, after, failures = after, event_id or after, 0
+                        if kind != "ping" and not (kind == "hello" and known):
+                            yield kind, data
+            except (Unavailable, ValueError):
+                failures += 1
+                if not after and failures > 1:
+                    raise
+            time.sleep(flows.pause_s(self.session, max(1, failures)))
 
     # Leases
 

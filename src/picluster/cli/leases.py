@@ -1,0 +1,309 @@
+"""Leases: lock, wait, extend, unlock, and who stands in line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from picluster.cli.common import (
+    Duration,
+    each,
+    mine,
+    named,
+    names_argument,
+    of_pool,
+    selector_argument,
+    talk,
+)
+from picluster.cli.output import output_options, show, span
+from picluster.errors import Held, Malformed, NotFound
+
+if TYPE_CHECKING:
+    from picluster.client.flows import Step
+    from picluster.client.sync import Client
+    from picluster.wire import LeaseAnswer, MachineAnswer
+
+WORKING_DAY_S = 8 * 3_600.0
+"""How long a lock by hand lasts unless told otherwise: nobody's board is gone for good when they go home."""
+
+MACHINES = {
+    "name": lambda machine: machine.name,
+    "address": lambda machine: machine.address,
+    "model": lambda machine: machine.model,
+    "mode": lambda machine: str(machine.mode),
+}
+
+
+def lock_options(command: Any) -> Any:
+    for option in (
+        click.option("--job", "--reason", "job", default="", help="What for; everybody sees it."),
+        click.option(
+            "--for",
+            "ttl_s",
+            type=Duration(ever=True),
+            default=WORKING_DAY_S,
+            help="How long: 90s, 15m, 2h, 1d or ever.  [default: 8h]",
+        ),
+        click.option(
+            "--count", type=click.IntRange(1, 8), default=1, help="So many machines, all or nothing."
+        ),
+        click.option(
+            "--priority", type=click.IntRange(0, 3), default=1, help="0 lets others pass.  [default: 1]"
+        ),
+        click.option("--timeout", type=Duration(), help="Wait so long at most, then exit with 124."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("lock")
+@selector_argument()
+@lock_options
+@click.option("--wait", "wait", is_flag=True, help="Wait for your turn, as `picluster wait`.")
+@output_options
+@of_pool
+def lock_command(pool: Client, terms: Sequence[str], wait: bool, output: str, **asked: Any) -> None:
+    """Lock a machine that matches, now, or be told who has it (exit code 5).
+
+    \b
+    picluster lock pi-1
+    picluster lock model:pi5 tag:camera --for 2h --job "video tests"
+    picluster lock --count 2 model:pi4 --wait
+    ssh pi@$(picluster lock -o csv pi-1 | tail -1 | cut -d, -f2)
+    """
+    try:
+        held = _lock(pool, terms, queue=wait or asked["timeout"] is not None, **asked)
+    except Held as refusal:
+        if not _wants_to_wait(refusal):
+            raise _with_next_command(refusal, terms) from None
+        held = _lock(pool, terms, queue=True, **asked)
+    _tell(held, output)
+
+
+@click.command("wait")
+@selector_argument()
+@lock_options
+@output_options
+@of_pool
+def wait_command(pool: Client, terms: Sequence[str], output: str, **asked: Any) -> None:
+    """Lock a machine that matches when your turn comes. Ctrl-C leaves the queue.
+
+    \b
+    picluster wait model:pi5 --for 30m && ./measure.sh; picluster unlock --me
+    picluster wait pi-1 --timeout 10m
+    """
+    _tell(_lock(pool, terms, queue=True, **asked), output)
+
+
+def _lock(
+    pool: Client,
+    terms: Sequence[str],
+    *,
+    queue: bool,
+    job: str,
+    ttl_s: float,
+    count: int,
+    priority: int,
+    timeout: float | None,
+) -> LeaseAnswer:
+    from picluster.wire import LeaseRequest, raise_problems
+
+    ends = None if ttl_s == float("inf") else ttl_s
+    ask = LeaseRequest(" ".join(terms), count, job, ends, queue, priority=priority)
+    raise_problems(ask.problems())
+    with _Progress() as progress:
+        return pool.acquire(ask, timeout_s=timeout, watch=progress, renewing=False).answer
+
+
+def _wants_to_wait(refusal: Held) -> bool:
+    """Ask, where there is somebody to ask."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    talk(_whose(refusal))
+    return click.confirm("Wait for your turn?", default=True, err=True)
+
+
+def _whose(refusal: Held) -> str:
+    details = refusal.details
+    since, left = details.get("age_s"), details.get("expires_in_s")
+    if since is None:
+        return refusal.message
+    end = "until unlocked" if left is None else f"{span(left)} left"
+    return f"{refusal.message} (since {span(since)}, {end})"
+
+
+def _with_next_command(refusal: Held, terms: Sequence[str]) -> Held:
+    import shlex
+
+    words = shlex.join(terms)
+    return Held(_whose(refusal), f"`picluster wait {words}` waits for your turn.", **refusal.details)
+
+
+class _Progress:
+    """How waiting goes: one live line on a terminal, else a line for each change."""
+
+    def __init__(self) -> None:
+        self._said = ""
+        self._status: Any = None
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, step: Step) -> None:
+        from picluster.client.flows import News
+
+        if isinstance(step, News):
+            self._say(_standing(step.lease))
+        elif (because := getattr(step, "because", None)) is not None:
+            self._say(f"{because.message} Trying on …")
+
+    def _say(self, text: str) -> None:
+        if text == self._said:
+            return
+        self._said = text
+        if not sys.stderr.isatty():
+            talk(text)
+            return
+        if self._status is None:
+            from rich.console import Console
+
+            self._status = Console(stderr=True, highlight=False).status("", spinner="dots")
+            self._status.start()
+        from rich.text import Text
+
+        self._status.update(Text(text))
+
+
+def _standing(lease: LeaseAnswer) -> str:
+    if lease.state == "held":
+        return f"{', '.join(one.name for one in lease.machines)} is yours; it is letting you in."
+    return f"Waiting: {lease.why_waiting}"
+
+
+def _tell(lease: LeaseAnswer, output: str) -> None:
+    """The machines on stdout; until when, and how to give them back, on stderr."""
+    show(lease.machines, output, MACHINES)
+    if output in ("table", "wide"):
+        end = "until unlocked" if lease.expires_in_s is None else f"for {span(lease.expires_in_s)}"
+        names = " ".join(machine.name for machine in lease.machines)
+        talk(f"Yours {end}. `picluster unlock {names}` gives back.")
+
+
+@click.command("unlock")
+@names_argument(required=False)
+@click.option("--me", is_flag=True, help="Everything that I have.")
+@click.option(
+    "--force",
+    "--lock_override",
+    "override",
+    is_flag=True,
+    help="Also what somebody else has; for operators, or among users of the shared key.",
+)
+@click.option("--reason", default="", help="Why, when it is somebody else's; it is recorded.")
+@of_pool
+@click.pass_context
+def unlock_command(
+    ctx: click.Context, pool: Client, names: Sequence[str], me: bool, override: bool, reason: str
+) -> None:
+    """Give machines back.
+
+    \b
+    picluster unlock pi-1
+    picluster unlock --me
+    picluster unlock pi-1 --force --reason "Ann is on holiday"
+    """
+    if not names and not me:
+        raise Malformed("Which? Name machines, or say --me.", "`picluster list --me` shows yours.")
+    if override and not reason:
+        raise Malformed("--reason: say why you take it from somebody; it is recorded.", field="reason")
+    whoami = pool.whoami().name
+    found = mine(pool) if me else named(pool, names)
+    if me and names:
+        wanted = {machine.name for machine in named(pool, names)}
+        found = [machine for machine in found if machine.name in wanted]
+    locked = [machine for machine in found if machine.lease is not None]
+    if not locked:
+        talk("Nothing of this is locked." if names else "You have nothing locked.")
+    several = len(found) > 1 and not override
+    if several and any(one.lease and one.lease.holder == whoami for one in locked):
+        locked = [one for one in locked if one.lease and one.lease.holder == whoami]
+
+    def unlock(machine: MachineAnswer) -> None:
+        assert machine.lease is not None
+        if machine.lease.holder != whoami and not override:
+            raise Held(
+                f"{machine.name} is {machine.lease.holder}'s.",
+                f"`picluster unlock {machine.name} --force --reason WHY` takes it all the same.",
+            )
+        pool.release(machine.lease.id, reason)
+        talk(f"{machine.name} is free again.")
+
+    ctx.exit(each(locked, unlock))
+
+
+@click.command("extend")
+@names_argument(required=False)
+@click.option("--me", is_flag=True, help="Everything that I have.")
+@click.option(
+    "--for", "ttl_s", type=Duration(ever=True), required=True, help="From now on: 15m, 2h, 1d or ever."
+)
+@of_pool
+@click.pass_context
+def extend_command(ctx: click.Context, pool: Client, names: Sequence[str], me: bool, ttl_s: float) -> None:
+    """Keep what you have locked for so long from now.
+
+    \b
+    picluster extend pi-1 --for 2h
+    picluster extend --me --for 1d
+    """
+    if not names and not me:
+        raise Malformed("Which? Name machines, or say --me.", "`picluster list --me` shows yours.")
+    found = mine(pool) if me else named(pool, names)
+    if not found:
+        raise NotFound("You have nothing locked.", "`picluster lock` locks.")
+
+    def extend(machine: MachineAnswer) -> None:
+        if machine.lease is None:
+            raise NotFound(f"{machine.name} is not locked.", f"`picluster lock {machine.name}` locks it.")
+        lease = pool.renew(machine.lease.id, ttl_s=None if ttl_s == float("inf") else ttl_s)
+        end = "until unlocked" if lease.expires_in_s is None else f"for {span(lease.expires_in_s)}"
+        talk(f"{machine.name} is yours {end}.")
+
+    ctx.exit(each(found, extend))
+
+
+QUEUE = {
+    "place": lambda row: row[0],
+    "holder": lambda row: row[1].holder,
+    "wants": lambda row: (
+        (f"{row[1].count} of " if row[1].count > 1 else "") + (row[1].selector or "any machine")
+    ),
+    "job": lambda row: row[1].job,
+    "why": lambda row: row[1].why_waiting,
+}
+
+
+@click.command("queue")
+@output_options
+@of_pool
+def queue_command(pool: Client, output: str) -> None:
+    """Who waits, in order, and why.
+
+    \b
+    picluster queue
+    picluster queue -o jsonl | jq .holder
+    """
+    waiting = pool.queue()
+    if output in ("json", "jsonl"):
+        show(waiting, output, QUEUE)
+    elif output == "name":
+        show(waiting, output, {"lease": lambda lease: lease.id})
+    else:
+        show(list(enumerate(waiting, 1)), output, QUEUE, {"lease": lambda row: row[1].id}, "Nobody waits.")
