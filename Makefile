@@ -12,7 +12,7 @@ export UV_SYSTEM_CERTS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install serve test test-long lint bench
+.PHONY: help install serve demo test test-long lint bench
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -21,6 +21,9 @@ install: .venv/.installed  ## everything locked, into .venv; then .venv/bin/picl
 
 serve: install  ## the service on this machine
 	.venv/bin/picluster serve
+
+demo: install  ## a service with eight simulated boards, to try everything
+	.venv/bin/picluster demo
 
 test: lint  ## all that CI runs: style, types, every test
 	.venv/bin/pytest -n $(WORKERS) --dist loadgroup

@@ -74,6 +74,7 @@ LAYERS = {
         others=STDLIB | {"asyncssh", "junitparser"},
         only_in={"asyncssh": ["picluster.runner.ssh"]},
     ),
+    "picluster.demo": Layer(ours=["picluster.client", "picluster.errors"]),
     "picluster.cli": Layer(
         ours=["picluster"],
         others=STDLIB | {"click", "platformdirs", "rich"},

@@ -1,0 +1,1 @@
+"""A lab without a lab: simulated boards and people, against a real service, over real HTTP."""
