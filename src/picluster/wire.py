@@ -36,6 +36,9 @@ LONGEST_WAIT_S = 25.0
 HIGHEST_PRIORITY = 3
 LARGEST_NUMBER = 2**63 - 1
 
+NOTHING_ELSE = {"extra": "forbid"}
+"""A request with a field that we do not know is refused by name: `ttl` for `ttl_s` must not mean the default."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """A machine's name: a host name and a little more."""
 LABEL_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
@@ -100,6 +103,8 @@ def lease_id_problem(text: str) -> str:
 class LeaseRequest:
     """`PUT /leases/{uuid}`: which machines, for what, how long."""
 
+    __pydantic_config__ = NOTHING_ELSE
+
     selector: str = ""
     count: int = 1
     job: str = ""
@@ -127,6 +132,8 @@ class LeaseRequest:
 class RenewRequest:
     """`POST /leases/{uuid}/renew`: still there; and perhaps another ttl (null: until released), keys, a reboot to come."""
 
+    __pydantic_config__ = NOTHING_ELSE
+
     ttl_s: float | None = 0.0
     """0, or left out, keeps what it is."""
     ssh_public_keys: tuple[str, ...] | None = None
@@ -142,6 +149,8 @@ class RenewRequest:
 @dataclass(frozen=True, slots=True)
 class MachineAmendment:
     """`PATCH /machines/{name}`: labels (null removes one), comment, service with the reason."""
+
+    __pydantic_config__ = NOTHING_ELSE
 
     labels: dict[str, str | None] = field(default_factory=dict)
     comment: str | None = None
@@ -241,6 +250,8 @@ def _tree(name: str, value: Any, depth: int = 0) -> Problems:
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
     """`POST /tokens`: a credential for somebody or something."""
+
+    __pydantic_config__ = NOTHING_ELSE
 
     name: str
     kind: str = "person"

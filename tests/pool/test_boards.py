@@ -130,6 +130,25 @@ def test_an_agent_speaks_for_its_own_board_only(day: Day) -> None:
         day.take(Beat(Actor("enforced", Role.AGENT, machine="enforced"), "advisory", beat.report))
 
 
+def test_the_name_of_a_board_is_the_same_in_capital_letters(day: Day) -> None:
+    """A token for `ADVISORY` must not make a new board of each beat."""
+    beat = day.boards["advisory"].beat
+    assert isinstance(beat, Beat)
+    said = Beat(Actor("ADVISORY", Role.AGENT, machine="ADVISORY"), "ADVISORY", beat.report)
+    before = set(day.pool.ledger.roster.machines)
+    assert day.take(said).name == "advisory"
+    assert set(day.pool.ledger.roster.machines) == before
+
+
+def test_an_agent_does_not_take_over_an_old_board_elsewhere_that_has_its_name(day: Day) -> None:
+    """The lease on that one is somebody's; only the same address proves that it is the same board."""
+    beat = day.boards["advisory"].beat
+    assert isinstance(beat, Beat)
+    with pytest.raises(Conflict, match=day.machine("old").address):
+        day.take(Beat(Actor("old", Role.AGENT, machine="old"), "old", beat.report))
+    assert day.machine("old").mode is Mode.LEGACY
+
+
 def test_a_beat_that_is_refused_keeps_nobody_alive(day: Day) -> None:
     """Else one board's token could hide that another one is dead."""
     beat = day.boards["advisory"].beat

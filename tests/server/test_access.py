@@ -269,6 +269,17 @@ def test_guessing_the_key_is_limited_for_each_address(guarded: Api) -> None:
     assert ask(KEY, "10.0.0.67").status_code == 200
 
 
+def test_guessing_the_key_in_the_old_protocol_is_limited_too(guarded: Api) -> None:
+    def ask(key: str, address: str) -> object:
+        body = {"ApiKey": key, "IpAddress": "10.0.0.70", "HostName": "pi"}
+        return guarded.post("/api/update", body, "", headers={"X-Forwarded-For": address}).json()
+
+    for _ in range(WRONG_KEYS_PER_MINUTE):
+        assert ask("guess", "10.0.0.71") == {"error": "api key mismatch"}
+    assert ask(KEY, "10.0.0.71") == {"error": "api key mismatch"}
+    assert isinstance(ask(KEY, "10.0.0.72"), dict) and "IpAddress" in dict(ask(KEY, "10.0.0.72"))  # type: ignore[call-overload]
+
+
 def test_an_old_token_of_a_board_locks_nobody_out(guarded: Api) -> None:
     """256 random bits need no limit, and a forgotten board would otherwise shut out all behind the same router."""
     old = new_secret("agent").text

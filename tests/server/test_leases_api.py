@@ -426,6 +426,12 @@ def test_all_bad_fields_are_named_at_once(
     assert api.revision() == before
 
 
+def test_a_misspelt_field_is_refused_and_not_forgotten(api: Api, board: Board) -> None:
+    """`ttl` for `ttl_s` would else mean two minutes to somebody who asked for a day."""
+    answer = api.put(f"leases/{uuid.uuid4()}", {"selector": board.name, "ttl": 86_400})
+    assert (answer.status_code, list(answer.json()["error"]["fields"])) == (400, ["ttl"])
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [

@@ -354,7 +354,9 @@ def lease(session: Session, lease_id: str) -> Flow[LeaseAnswer]:
 def ask(session: Session, lease_id: str, request: LeaseRequest, wait_s: float = 0.0) -> Flow[LeaseAnswer]:
     """Ask for machines, or ask again; held or waiting. Raises what the service refuses with."""
     path = f"/api/v1/leases/{lease_id}"
-    return _as(LeaseAnswer, (yield from call(session, "PUT", path, asdict(request), wait_s=wait_s)))
+    usual = asdict(LeaseRequest())  # left out: an older service need not know what is not asked for
+    said = {name: value for name, value in asdict(request).items() if value != usual[name]}
+    return _as(LeaseAnswer, (yield from call(session, "PUT", path, said, wait_s=wait_s)))
 
 
 def acquire(

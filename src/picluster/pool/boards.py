@@ -70,7 +70,7 @@ def may_speak(said: Beat) -> bool:
 
 def beat(ledger: Ledger, said: Beat) -> Machine:
     """An agent reports: a new board, or news of a known one."""
-    machine = ledger.roster.machines.get(said.machine)
+    machine = ledger.roster.machine_named(said.machine)
     if not may_speak(said):
         raise NotAllowed(
             f"This token is for {said.by.machine}, not for {said.machine}.",
@@ -78,9 +78,15 @@ def beat(ledger: Ledger, said: Beat) -> Machine:
         )
     report = said.report
     standing = ledger.roster.machine_at(report.address)
+    if machine is not None and machine.mode is Mode.LEGACY and machine is not standing:
+        raise Conflict(
+            f"A board of the old protocol, at {machine.address}, is called {machine.name} already.",
+            f"Give this one another name, or `picluster delete {machine.name}` if it is gone.",
+        )
+    name = machine.name if machine is not None else said.machine
     if standing is not None and standing.mode is Mode.LEGACY and report.mode is not Mode.LEGACY:
-        machine = _take_over(ledger, said.machine, standing, machine)
-    elif standing is not None and standing.name != said.machine:
+        machine = _take_over(ledger, name, standing, machine)
+    elif standing is not None and standing.name != name:
         ledger.save(replace(standing, address=""))
     if machine is None:
         machine = _register(ledger, said.machine, report)

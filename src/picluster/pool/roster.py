@@ -154,6 +154,11 @@ class Roster:
         name = self._names.get(text.casefold()) or self.by_address.get(text)
         return self.machines.get(name) if name else None
 
+    def machine_named(self, name: str) -> Machine | None:
+        """The machine of this name, case-blind."""
+        known = self._names.get(name.casefold())
+        return self.machines.get(known) if known else None
+
     def machine_at(self, address: str) -> Machine | None:
         name = self.by_address.get(address)
         return self.machines.get(name) if name else None

@@ -47,7 +47,7 @@ class Beats:
                 "No turn has succeeded lately.", "Beat at another replica, or again in a moment."
             )
         context.metrics.beats.labels("v1").inc()
-        machine = context.view.roster.machines.get(name)
+        machine = context.view.roster.machine_named(name)
         known = said.orders or self._orders(machine)
         if machine is not None and plain(machine, report, context.view.roster.epoch):
             self._hear(machine, report)
@@ -57,7 +57,7 @@ class Beats:
             await context.hold(
                 wait_s, lambda: self._orders_now(name), ("machine", name), ("lease", machine.lease)
             )
-        machine = context.view.roster.machines.get(name, machine)
+        machine = context.view.roster.machine_named(name) or machine
         return encode(
             beat_answer(
                 context.view, context.settings.policy, machine, context.settings.beat_s, self._orders(machine)
@@ -93,7 +93,7 @@ class Beats:
         )
 
     def _orders_now(self, name: str) -> str:
-        return self._orders(self._context.view.roster.machines.get(name))
+        return self._orders(self._context.view.roster.machine_named(name))
 
     def _orders(self, machine: Machine | None) -> str:
         """A digest of what a board has to know at once: while a board knows it, its beat may be held open."""
