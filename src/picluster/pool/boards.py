@@ -353,6 +353,8 @@ def amend(ledger: Ledger, change: Amend) -> Machine:
         service=machine.service if change.service is None else change.service,
         reason=_reason(machine, change),
     )
+    if change.service is Service.IN_SERVICE and machine.service is not Service.IN_SERVICE:
+        new = replace(new, cleaning_since_s=ledger.now, cleaning_failures=0, strange_updates=0)
     if new != machine:
         machine = ledger.save(new)
         kind = f"machine.{change.service.value}" if change.service else "machine.amended"
