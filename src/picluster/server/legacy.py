@@ -24,7 +24,6 @@ from picluster.server.http import (
     Hot,
     client_address,
     encode,
-    error_body,
     header,
     read_body,
     send_error,
@@ -86,7 +85,7 @@ class LegacyDoor:
             except PiclusterError as error:
                 await send_json(send, encode({"error": error.message}), error.status)
                 return
-            if not self._context.gate.shared_key_fits(said.get("ApiKey")):
+            if not self._context.gate.shared_key_fits(said.get("ApiKey"), client_address(scope)):
                 await send_json(send, MISMATCH)
                 return
             try:
@@ -96,7 +95,7 @@ class LegacyDoor:
             except Refused:
                 body = b"null"
             except PiclusterError as error:
-                await send_json(send, error_body(error), error.status)
+                await send_error(send, error)
                 return
             await send_json(send, body)
 
