@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from picluster.errors import Conflict, Held, NotAllowed
@@ -56,6 +58,7 @@ def test_a_beat_in_the_batch_counts_before_time_does(day: Day) -> None:
     day.now += 10_000
     day.turn(Hear((Heard("enforced"),)), day.boards["advisory"].beat, day.boards["old"].beat)
     assert {day.machine(name).presence for name in day.boards} == {Presence.ONLINE}
+    assert "machine.offline" not in day.kinds()
     day.now += 10_000
     day.wait()
     assert {day.machine(name).presence for name in day.boards} == {Presence.OFFLINE}
@@ -503,6 +506,14 @@ def test_from_elsewhere_nobody_frees_a_modern_lease_through_the_old_protocol(day
     assert day.state("lease-1") == "held"
 
 
+def test_an_old_board_frees_itself_in_the_holders_name_only(day: Day) -> None:
+    """Its monitor reads who holds it first; another name says that somebody else is speaking."""
+    day.lock("ann", "old", "lease-1")
+    with pytest.raises(Held):
+        day.free("bob", "old", by_itself=True)
+    assert day.state("lease-1") == "held"
+
+
 def test_an_enrolled_board_cannot_be_freed_by_a_call_from_its_address(day: Day) -> None:
     """Its agent reports reboots; whoever else runs there is the holder's job."""
     day.ask("ann", "lease-1", "advisory")
@@ -527,6 +538,21 @@ def test_a_lock_by_address_is_not_granted_twice(day: Day) -> None:
     day.lock("ann", "old", "lease-1")
     with pytest.raises(Held):
         day.lock("ann", "old", "lease-2")
+
+
+def test_a_lock_by_address_waits_for_cleaning_and_rest_as_everybody_does(day: Day) -> None:
+    """And answers at once that it cannot have the board; for it knows no waiting."""
+    for name in ("enforced", "advisory"):
+        day.ask("ann", name, name)
+        day.release(name, "op", "needed")
+    with pytest.raises(Held, match="cleaning"):
+        day.lock("bob", "enforced", "lease-1")
+    with pytest.raises(Held, match="resting"):
+        day.lock("bob", "advisory", "lease-2")
+    day.passes(10)
+    day.closes("enforced")
+    assert day.lock("bob", "enforced", "lease-1").lease == "lease-1"
+    assert day.lock("bob", "advisory", "lease-2").lease == "lease-2"
 
 
 def test_both_protocols_exclude_each_other(day: Day) -> None:
@@ -634,3 +660,74 @@ def test_a_beat_of_the_board_itself_ends_the_row(day: Day) -> None:
         strange_update(day)
         day.beats("advisory")
     assert day.machine("advisory").service is Service.IN_SERVICE
+
+
+# --- Second chances -----------------------------------------------------------------------------------------
+
+
+def test_a_board_that_is_put_back_into_service_has_its_full_time_to_clean(cleaning: Day) -> None:
+    """A person has just looked after it; what it failed before does not count."""
+    cleaning.closes("pi-1", clean=False)
+    cleaning.passes(300, "bob's")
+    assert cleaning.machine("pi-1").service is Service.QUARANTINED
+    cleaning.undrain("pi-1")
+    cleaning.closes("pi-1", clean=False)
+    cleaning.passes(119, "bob's")
+    assert cleaning.machine("pi-1").service is Service.IN_SERVICE
+    cleaning.closes("pi-1")
+    assert cleaning.has("bob's") == "pi-1"
+
+
+def test_strange_updates_are_counted_anew_once_a_person_has_looked(day: Day) -> None:
+    for _ in range(3):
+        strange_update(day)
+    day.undrain("advisory")
+    strange_update(day)
+    strange_update(day)
+    assert day.machine("advisory").service is Service.IN_SERVICE
+    strange_update(day)
+    assert day.machine("advisory").service is Service.ATTENTION
+
+
+def test_forgetting_a_board_is_not_history_going_back(day: Day) -> None:
+    """It comes back with the fence of its last lease, and that is known here."""
+    fence = day.ask("ann", "lease-1", "enforced").fence
+    day.opens("enforced")
+    day.release("lease-1")
+    day.closes("enforced")
+    day.forget("enforced")
+    day.passes(60)
+    assert day.beats("enforced").fence == fence
+    assert day.pool.state.epoch == 1
+
+
+def test_forgetting_a_board_is_no_way_round_its_cleaning(day: Day) -> None:
+    """Its last holder may still be inside."""
+    day.ask("ann", "lease-1", "enforced")
+    day.opens("enforced")
+    day.release("lease-1")
+    day.forget("enforced")
+    day.beats("enforced")
+    assert day.ask("bob", "lease-2", "enforced").machines == ()
+    day.closes("enforced")
+    assert day.has("lease-2") == "enforced"
+
+
+def test_a_board_does_not_become_an_old_one_of_the_same_name(day: Day) -> None:
+    """Fresh images are all called alike; a lock on one of them must not move to another."""
+    day.lock("ann", "old", "lease-1")
+    report = replace(day.boards["advisory"].report, id="serial-new", address="10.0.0.99")
+    before = day.everything()
+    with pytest.raises(Conflict, match="is called old already"):
+        day.take(Beat(Actor("old", Role.AGENT, machine="old"), "old", report))
+    assert day.everything() == before
+
+
+def test_a_board_is_the_same_in_small_and_big_letters(day: Day) -> None:
+    """Its beats count before time does under either, and make no second machine."""
+    day.now += 10_000
+    report = day.boards["advisory"].report
+    day.take(Beat(Actor("ADVISORY", Role.AGENT, machine="ADVISORY"), "ADVISORY", report))
+    assert sorted(day.pool.ledger.roster.machines) == ["advisory", "enforced", "old"]
+    offline = [event.machine for event in day.happened if event.kind == "machine.offline"]
+    assert sorted(offline) == ["enforced", "old"]

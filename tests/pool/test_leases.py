@@ -381,6 +381,13 @@ def test_an_operator_takes_back_with_a_reason(day: Day) -> None:
     assert day.record[-1].detail["reason"] == "the lab closes"
 
 
+def test_an_operator_who_takes_back_what_ended_is_told_so_without_a_reason(day: Day) -> None:
+    """Nothing is taken from anybody."""
+    day.ask("ann", "lease-1")
+    ended = day.release("lease-1")
+    assert day.release("lease-1", "op") == ended
+
+
 @pytest.mark.parametrize("stranger", ["bob", "legacy:ann"])
 def test_other_users_take_nothing_back(day: Day, stranger: str) -> None:
     day.ask("ann", "lease-1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from picluster.errors import Held
@@ -267,12 +269,44 @@ def test_whoever_falls_silent_lets_go_of_what_was_kept(collecting: Day) -> None:
 
 
 def test_what_was_kept_and_is_not_needed_goes_to_the_next(collecting: Day) -> None:
-    """Three boards for two: the one too many is offered to who waits."""
+    """Two fresh boards at once are enough, and better than the one that was kept so long: bob gets that."""
     collecting.ask("bob", "bob")
-    collecting.board("pi-0")
-    collecting.board("pi-3")
-    held = set(collecting.lease("ann").machines) | set(collecting.lease("bob").machines)
-    assert held == {"pi-0", "pi-2", "pi-3"}
+    collecting.boards |= {
+        name: replace(collecting.boards["pi-2"], name=name, host=name, address=address)
+        for name, address in (("pi-3", "10.0.0.3"), ("pi-4", "10.0.0.4"))
+    }
+    collecting.turn(collecting.boards["pi-3"].beat, collecting.boards["pi-4"].beat)
+    assert (set(collecting.lease("ann").machines), collecting.has("bob")) == ({"pi-3", "pi-4"}, "pi-2")
+
+
+def test_what_is_kept_goes_over_to_who_comes_later_and_stands_before(collecting: Day) -> None:
+    """A board is set aside for one at a time."""
+    collecting.ask("op", "op", "name:(pi-1|pi-2)", count=2, priority=2)
+    assert (collecting.lease("op").set_aside, collecting.lease("ann").set_aside) == (("pi-2",), ())
+    collecting.release("op")
+    assert collecting.lease("ann").set_aside == ("pi-2",)
+
+
+def test_the_next_of_its_kind_keeps_machines_when_the_one_who_paused_leaves(collecting: Day) -> None:
+    """The pause was that lease's, and ends with it."""
+    collecting.ask("eve", "eve", count=2)
+    collecting.passes(2_000, "ann", "eve")
+    collecting.release("ann")
+    assert collecting.lease("eve").set_aside == ("pi-2",)
+
+
+def test_nothing_is_kept_for_a_set_of_which_one_was_forgotten() -> None:
+    """A silent board may come back, and is waited for; a forgotten one does not."""
+    day = Day()
+    for name in ("pi-1", "pi-2"):
+        day.board(name)
+    day.falls_silent("pi-1")
+    day.passes(100)
+    day.ask("ann", "ann", count=2)
+    day.ask("bob", "bob")
+    assert (day.lease("ann").set_aside, day.has("bob")) == (("pi-2",), "")
+    day.forget("pi-1")
+    assert day.has("bob") == "pi-2"
 
 
 def test_what_is_lost_while_it_is_kept_is_kept_no_longer(collecting: Day) -> None:
