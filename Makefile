@@ -12,7 +12,7 @@ export UV_SYSTEM_CERTS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install serve demo test test-long lint bench
+.PHONY: help install serve demo test test-long lint bench docs
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ lint: install  ## style and types
 
 bench: install  ## how fast it is, here
 	.venv/bin/python -m benchmarks
+
+docs: install  ## draw the terminal session of the README anew
+	.venv/bin/python -m docs.record_session
 
 .venv/.installed: .tools/uv-$(UV_VERSION) pyproject.toml uv.lock
 	.tools/bin/uv sync --locked --all-extras

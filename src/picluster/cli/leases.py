@@ -132,7 +132,7 @@ def _whose(refusal: Held) -> str:
     if since is None:
         return refusal.message
     end = "until unlocked" if left is None else f"{span(left)} left"
-    return f"{refusal.message} (since {span(since)}, {end})"
+    return f"{refusal.message.rstrip('.')}: since {span(since)}, {end}."
 
 
 def _with_next_command(refusal: Held, terms: Sequence[str]) -> Held:

@@ -16,8 +16,19 @@ if TYPE_CHECKING:
     from picluster.wire import MachineAnswer
 
 
+LONGEST_MODEL = 20
+"""Boards of the old protocol have no model, but a platform of sixty characters."""
+
+
 def holder(machine: MachineAnswer) -> str:
     return machine.lease.holder if machine.lease else ""
+
+
+def model(machine: MachineAnswer) -> str:
+    """The short model; of a board that knows none, as much of its platform as a column bears."""
+    platform = str(machine.facts.get("platform") or "")
+    short = platform if len(platform) <= LONGEST_MODEL else platform[: LONGEST_MODEL - 1] + "…"
+    return str(machine.facts.get("model") or short)
 
 
 def labels(machine: MachineAnswer) -> str:
@@ -39,7 +50,7 @@ def temperature(machine: MachineAnswer) -> str:
 COLUMNS = {
     "name": lambda machine: machine.name,
     "state": lambda machine: machine.state,
-    "model": lambda machine: machine.facts.get("model") or machine.facts.get("platform") or "",
+    "model": model,
     "holder": holder,
     "job": lambda machine: machine.lease.job if machine.lease else machine.reason,
     "time": until,
