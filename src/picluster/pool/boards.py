@@ -102,7 +102,8 @@ def beat(ledger: Ledger, said: Beat) -> Machine:
 def _register(ledger: Ledger, name: str, report: Report) -> Machine:
     name = ledger.roster.unique_name(name)
     before = ledger.roster.tombstones.get(name)
-    known = before is not None and before.id == report.id
+    if before is not None and before.id != report.id:
+        before = None
     machine = ledger.save(
         Machine(
             name=name,
@@ -115,8 +116,8 @@ def _register(ledger: Ledger, name: str, report: Report) -> Machine:
             boot_id=report.boot_id,
             presence_since_s=ledger.now,
             seen_epoch=ledger.state.epoch,
-            fence=before.fence if before and known else 0,
-            cleaning=before.cleaning if before and known else 0,
+            fence=before.fence if before else 0,
+            cleaning=before.cleaning if before else 0,
             cleaning_since_s=ledger.now,
             registered_us=ledger.wall_us,
         )

@@ -176,7 +176,7 @@ def _note_who_was_heard(ledger: Ledger, commands: Sequence[Command]) -> None:
     """A machine whose beat is in the batch is not declared silent by it."""
     for command in commands:
         if isinstance(command, Beat) and boards.may_speak(command):
-            machine = ledger.roster.machines.get(command.machine)
+            machine = ledger.roster.machine_named(command.machine)
         elif isinstance(command, UpdateAddress):
             machine = ledger.roster.machine_at(command.report.address)
             if machine is not None and machine.mode is not Mode.LEGACY:
