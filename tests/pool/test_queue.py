@@ -269,8 +269,8 @@ def test_whoever_falls_silent_lets_go_of_what_was_kept(collecting: Day) -> None:
 
 
 def test_what_was_kept_and_is_not_needed_goes_to_the_next(collecting: Day) -> None:
-    """Two fresh boards at once are enough, and better than the one that was kept so long: bob gets that."""
-    collecting.ask("bob", "bob")
+    """Two fresh boards at once are enough, and better than the one that was kept: it goes to bob, who asked for it."""
+    collecting.ask("bob", "bob", "pi-2")
     collecting.boards |= {
         name: replace(collecting.boards["pi-2"], name=name, host=name, address=address)
         for name, address in (("pi-3", "10.0.0.3"), ("pi-4", "10.0.0.4"))
