@@ -18,7 +18,7 @@ import structlog
 
 from picluster.errors import PiclusterError, Unavailable
 from picluster.pool.commands import Acquire, Command, Hear, IssueToken, LockAddress, Pass
-from picluster.pool.model import Heard
+from picluster.pool.model import SYSTEM, Heard
 from picluster.pool.policy import Policy
 from picluster.pool.pool import Answer, Pool
 from picluster.server.metrics import Metrics
@@ -97,7 +97,7 @@ class Coordinator:
     async def start(self) -> None:
         """Take the first turn; raises what it raises."""
         self._loop = asyncio.get_running_loop()
-        outcome = await asyncio.to_thread(take_turn, self._store, None, [Pass()], self._policy)
+        outcome = await asyncio.to_thread(self._first_turn)
         self._pool = outcome.pool
         self._publish(outcome, [_Asked(Pass(), None)])
         self._thread = threading.Thread(target=self._run, name="turns", daemon=True)
@@ -156,6 +156,16 @@ class Coordinator:
                 asked.answer.set_result(answer)
 
     # In the thread
+
+    def _first_turn(self) -> Outcome:
+        """On a full disk, too: else a restart there would keep everybody from giving machines back."""
+        if not self._store.keep_reserve():
+            self._note_short_of_space()
+        try:
+            return take_turn(self._store, None, [Pass()], self._policy)
+        except DiskFull:
+            self._note_short_of_space()
+            return take_turn(self._store, None, [Pass()], self._policy)
 
     def _run(self) -> None:
         while True:
@@ -244,10 +254,13 @@ class Coordinator:
         if self.short_of_space:
             self._to_loop(self._answer, batch, [full] * len(batch))
             return
+        self._note_short_of_space()
+        self._turn(batch)
+
+    def _note_short_of_space(self) -> None:
         log.error("disk.full", hint="make room; leases are renewed and released meanwhile, not granted")
         self.short_of_space = True
         self._store.free_reserve()
-        self._turn(batch)
 
     def _refuse_taking(self, batch: Sequence[_Asked]) -> list[_Asked]:
         leases = self.view.roster.leases
@@ -301,4 +314,6 @@ def _takes(command: Command, leases: Any) -> bool:
     """Whether a command asks for something new, rather than keeping or giving back."""
     if isinstance(command, Acquire):
         return command.lease not in leases
-    return isinstance(command, LockAddress | IssueToken)
+    if isinstance(command, IssueToken):
+        return command.by != SYSTEM  # a start needs its one-time link
+    return isinstance(command, LockAddress)

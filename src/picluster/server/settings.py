@@ -49,9 +49,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Settings(BaseSettings):
     """One service."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", populate_by_name=True, extra="ignore"
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore")
 
     host: str = "0.0.0.0"  # noqa: S104 - boards have to reach it; TLS and tokens guard it
     port: int = Field(DEFAULT_PORT, ge=0, le=65_535, validation_alias=AliasChoices("PICLUSTER_PORT", "PORT"))
@@ -86,7 +84,7 @@ class Settings(BaseSettings):
         """Flags that were given, then the environment. Raises `Malformed` that names every bad setting."""
         _raise_misspelt(cls)
         try:
-            return cls(**given)
+            return cls(**{_accepted(cls, name): value for name, value in given.items()})
         except SettingsError:
             found = {f"{PREFIX}POLICY": f"is not JSON; one number alone is {PREFIX}POLICY__OFFLINE_S=90"}
         except ValidationError as problem:
@@ -114,13 +112,19 @@ def _variables(settings: type[BaseSettings]) -> dict[str, list[str]]:
     return found
 
 
+def _accepted(settings: type[BaseSettings], name: str) -> str:
+    """What a field is called when it is given. Not by its own name if it has others: then PICLUSTER_URL, the
+    command line's, would be taken for the database's."""
+    return _variables(settings)[name][0] if settings.model_fields[name].validation_alias else name
+
+
 def _typed(settings: type[BaseSettings], where: Sequence[int | str], given: Mapping[str, Any]) -> str:
     """A setting as the operator typed it: a flag, or a variable of the environment."""
     first, *rest = (str(part) for part in where)
-    if first in given:
-        return "--" + first.replace("_", "-")
-    named = next(names for name, names in _variables(settings).items() if first in (name, *names))
-    variable = next((name for name in named if name in os.environ), named[0])
+    field, names = next(item for item in _variables(settings).items() if first in (item[0], *item[1]))
+    if field in given:
+        return "--" + field.replace("_", "-")
+    variable = next((name for name in names if name in os.environ), names[0])
     return "__".join([variable, *(part.upper() for part in rest)])
 
 

@@ -111,7 +111,7 @@ class SqliteStore(SqlStore):
     def _check(self, connection: Connection) -> None:
         finding = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
         if finding != "ok":
-            raise self._damaged(str(finding))
+            raise self._damaged(str(finding).splitlines()[-1])
 
     def close(self) -> None:
         """Close the file and let another process have it."""
