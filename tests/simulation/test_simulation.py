@@ -10,7 +10,7 @@ from tests.simulation.world import World
 
 STEPS = 1_000
 CHUNKS, SEEDS_PER_CHUNK = 10, 20
-LONG_CHUNKS, SEEDS_PER_LONG_CHUNK = 20, 100
+LONG_CHUNKS, SEEDS_PER_LONG_CHUNK = 20, 50
 POSTGRES_SEEDS, POSTGRES_STEPS = 4, 400
 """A turn there takes several times as long."""
 
@@ -53,7 +53,7 @@ def test_many_more_seeds_hold(chunk: int) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("chunk", range(4))
 def test_many_more_seeds_hold_on_postgresql(chunk: int, postgres_server: PostgresServer) -> None:
-    for seed in range(200_000 + chunk * 10, 200_000 + (chunk + 1) * 10):
+    for seed in range(200_000 + chunk * 5, 200_000 + (chunk + 1) * 5):
         with_name = f"long_{seed}"
         simulate(seed, STEPS, postgres_server.create_database(with_name))
         postgres_server.drop_database(with_name)
