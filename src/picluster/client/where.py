@@ -23,6 +23,7 @@ USER_HEADER = "X-Picluster-User"
 HOW_TO_SAY = (
     "Set PICLUSTER_URL (and PICLUSTER_TOKEN), or run `picluster login`; `picluster demo` starts one to try."
 )
+_API = re.compile(r"/api(/v1)?$")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -41,7 +42,7 @@ class Where:
         headers = {"Accept": "application/json"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
-            headers[USER_HEADER] = quote(self.user, safe="")
+            headers[USER_HEADER] = quote(self.user, safe="", errors="surrogateescape")
         return headers
 
 
@@ -52,15 +53,24 @@ def find(
     environ: Mapping[str, str] = os.environ,
 ) -> Where:
     """What was said, then the environment, then the stored login. Raises `Malformed` when no address is known."""
-    stored = read_login() if not (url and token is not None) else {}
-    address = url or environ.get("PICLUSTER_URL") or environ.get("RPI_CLUSTER") or stored.get("url") or ""
+    address = url or environ.get("PICLUSTER_URL") or environ.get("RPI_CLUSTER") or ""
+    known = token if token is not None else environ.get("PICLUSTER_TOKEN") or environ.get("RPI_APIKEY")
+    stored = read_login(environ) if not address or known is None else {}
+    address = address or stored.get("url", "")
     if not address:
         raise Malformed("No service is named.", HOW_TO_SAY, field="url")
-    if token is None:
-        token = environ.get("PICLUSTER_TOKEN") or environ.get("RPI_APIKEY") or ""
-    if not token and stored and addresses(address) == addresses(stored.get("url", "")):
-        token = stored.get("token", "")
-    return Where(addresses(address), token, user or environ.get("PICLUSTER_USER") or user_name())
+    if not known and stored and addresses(address) == addresses(stored.get("url", "")):
+        known = stored.get("token")
+    who = user or environ.get("PICLUSTER_USER") or user_name()
+    return Where(addresses(address), _sendable(known or ""), who)
+
+
+def _sendable(token: str) -> str:
+    """Without the blanks and line ends that pasting leaves. Raises `Malformed` for what no header carries."""
+    text = token.strip()
+    if not (text.isprintable() and all(ord(one) < 256 for one in text)):
+        raise Malformed("token: it has characters that cannot be sent.", "Paste it anew.", field="token")
+    return text
 
 
 def addresses(text: str) -> tuple[str, ...]:
@@ -68,7 +78,10 @@ def addresses(text: str) -> tuple[str, ...]:
 
     Raises `Malformed` for what is none.
     """
-    return tuple(_address(part.strip()) for part in text.split(",") if part.strip())
+    found = tuple(_address(part.strip()) for part in text.split(",") if part.strip())
+    if not found:
+        raise _no_address(text, "it names no host")
+    return found
 
 
 def _address(text: str) -> str:
@@ -80,12 +93,12 @@ def _address(text: str) -> str:
         raise _no_address(text, str(problem)) from None
     if parts.scheme not in ("http", "https"):
         raise _no_address(text, f"{parts.scheme} is not spoken")
-    if not parts.hostname or re.search(r"\s", text):
+    if not parts.hostname or " " in text or not text.isprintable():
         raise _no_address(text, "it names no host")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     if port is None and not named:
         port = DEFAULT_PORT
-    path = parts.path.rstrip("/").removesuffix("/api").rstrip("/")
+    path = _API.sub("", parts.path.rstrip("/")).rstrip("/")
     return f"{parts.scheme}://{host}{f':{port}' if port is not None else ''}{path}"
 
 
@@ -112,9 +125,9 @@ def login_file(environ: Mapping[str, str] = os.environ) -> Path:
     return user_config_path("picluster", appauthor=False) / "login.json"
 
 
-def read_login() -> dict[str, str]:
+def read_login(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """`{"url": …, "token": …}`, or nothing. Raises `Malformed` when the file is damaged."""
-    file = login_file()
+    file = login_file(environ)
     try:
         known = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
