@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Self, TypeVar
 
 import httpx2
@@ -13,7 +13,7 @@ import httpx2
 from picluster import __version__
 from picluster.client import flows, where
 from picluster.client.flows import Answer, Flow, NoAnswer, Pause, Send, Session, Step
-from picluster.client.sync import Watch, headers, in_words, nobody, retry_after_s
+from picluster.client.sync import UNANSWERED, Watch, headers, nobody, retry_after_s, timeout, unanswered
 from picluster.errors import LeaseLost, PiclusterError, Unavailable
 from picluster.wire import (
     EventAnswer,
@@ -106,20 +106,22 @@ class AsyncClient:
         try:
             granted = await self.run(flows.acquire(self.session, lease_id, ask, timeout_s), watch)
         except BaseException as stopped:
-            if not isinstance(stopped, PiclusterError) or isinstance(stopped, Unavailable):
-                await self._give_back(lease_id)
+            if flows.may_be_held(stopped) and not await self._give_back(lease_id):
+                stopped.add_note(flows.PERHAPS_HELD)
             raise
         held = AsyncLease(granted.lease)
+        problem: BaseException | None = None
         try:
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    keeping = tasks.create_task(self._keep(held, granted))
-                    yield held
-                    keeping.cancel()
-            except BaseExceptionGroup as several:
-                raise _the_one(several) from None
+            async with asyncio.TaskGroup() as tasks:
+                keeping = tasks.create_task(self._keep(held, granted))
+                yield held
+                keeping.cancel()
+        except BaseExceptionGroup as several:
+            problem = _the_one(several)
         finally:
             await self._give_back(lease_id)
+        if problem is not None:
+            raise problem  # here, where the group is not its context: it keeps the cause that it came with
 
     async def _keep(self, held: AsyncLease, granted: flows.Granted) -> None:
         def watch(step: Step) -> None:
@@ -128,11 +130,16 @@ class AsyncClient:
 
         await self.run(flows.keep(self.session, granted), watch)
 
-    async def _give_back(self, lease_id: str) -> None:
-        """Also while we are being cancelled, but not for long."""
+    async def _give_back(self, lease_id: str) -> bool:
+        """Also while we are being cancelled, but not for long; False when the service could not be told."""
         brief = Session(self.session.where, patience_s=0.0)
-        with suppress(PiclusterError):
+        try:
             await asyncio.shield(asyncio.ensure_future(self.run(flows.release(brief, lease_id))))
+        except Unavailable:
+            return False
+        except PiclusterError:
+            pass  # as when the question never arrived
+        return True
 
     async def renew(self, lease_id: str, **changes: object) -> LeaseAnswer:
         """Still there; with `ttl_s`, `ssh_public_keys`, `expect_reboot_s`: and from now on like this."""
@@ -186,11 +193,11 @@ class AsyncClient:
     async def _send(self, step: Send) -> Answer | NoAnswer:
         try:
             response = await self._http.request(
-                step.method, step.url, headers=headers(step), content=step.body, timeout=step.timeout_s
+                step.method, step.url, headers=headers(step), content=step.body, timeout=timeout(step)
             )
             return Answer(response.status_code, response.content, retry_after_s(response))
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as problem:
-            return NoAnswer(in_words(problem, step.timeout_s))
+        except UNANSWERED as problem:
+            return unanswered(problem, step)
 
 
 class AsyncLease:

@@ -83,9 +83,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """Nothing came back, or half of it; whether it was done cannot be known."""
+    """Nothing came back, or half of it; whether it was done cannot be known, unless it was not even sent."""
 
     why: str
+    sent: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +130,10 @@ class Session:
     def address(self) -> str:
         return self.where.addresses[self._current % len(self.where.addresses)]
 
-    def move_on(self) -> None:
-        """The next address, please."""
-        self._current += 1
+    def move_on(self, failed: str) -> None:
+        """The next address, please; unless another thread has left the one that failed already."""
+        if self.address == failed:
+            self._current += 1
 
 
 # One call
@@ -149,29 +151,36 @@ def call(
 ) -> Flow[Any]:
     """Send until it is answered, at each address in turn; the decoded answer.
 
-    Gives up at `until` on the session's clock (else after its patience) with `Unavailable`; raises at once
-    whatever the service refuses with.
+    Gives up at `until` on the session's clock with `Unavailable`; else when its patience since the first
+    trouble is over, but not before every address was tried. Raises at once whatever the service refuses with.
     """
-    give_up = session.clock() + session.patience_s if until is None else until
+    give_up, sent = until, False
     target = path + _query({"wait": _number(wait_s) if wait_s else "", **(query or {})})
     payload = None if body is None else json.dumps(body).encode()
     for attempt in range(1, 1_000_000):
-        left = max(0.0, give_up - session.clock())
-        timeout_s = min(wait_s + ANSWER_S, max(left, 1.0)) if until is not None else wait_s + ANSWER_S
-        answer = yield Send(method, session.address + target, session.where.headers, payload, timeout_s)
+        left = FOR_EVER if until is None else until - session.clock()
+        timeout_s = min(wait_s + ANSWER_S, max(left, 1.0))
+        address = session.address
+        answer = yield Send(method, address + target, session.where.headers, payload, timeout_s)
         assert isinstance(answer, Answer | NoAnswer)
-        problem = _trouble(session, answer)
-        if problem is None:
-            assert isinstance(answer, Answer)
-            return _decoded(session, answer)
-        session.move_on()
-        if session.clock() >= give_up:
+        try:
+            return _decoded(address, session, answer)
+        except Unavailable as trouble:
+            problem = trouble
+        sent = sent or not isinstance(answer, NoAnswer) or answer.sent
+        problem.details["sent"] = sent
+        session.move_on(address)
+        everywhere = attempt % len(session.where.addresses) == 0
+        if give_up is None:
+            give_up = session.clock() + session.patience_s
+        left = give_up - session.clock()
+        if left <= 0 and (everywhere or until is not None):
             raise problem
-        if attempt % len(session.where.addresses) == 0:
-            pause = max(
-                pause_s(session, attempt), answer.retry_after_s if isinstance(answer, Answer) else 0.0
-            )
-            yield Pause(min(pause, max(0.0, give_up - session.clock())), problem)
+        if everywhere:
+            asked_s = answer.retry_after_s if isinstance(answer, Answer) else 0.0
+            if until is None and asked_s > left:
+                raise problem
+            yield Pause(min(max(pause_s(session, attempt), asked_s), left), problem)
     raise AssertionError("a million attempts")
 
 
@@ -182,46 +191,47 @@ def pause_s(session: Session, attempt: int) -> float:
     return min(longest, first * 2.0 ** min(rounds, 10)) * (0.5 + session.chance())
 
 
-def _trouble(session: Session, answer: Answer | NoAnswer) -> PiclusterError | None:
-    """Why this is to be asked again, if it is."""
+def _decoded(address: str, session: Session, answer: Answer | NoAnswer) -> Any:
+    """The JSON of an answer. Raises `Unavailable` for what is to be asked again, else the refusal."""
     if isinstance(answer, NoAnswer):
-        return Unavailable(
-            f"No answer from {session.address}: {answer.why}.",
-            "Is it running, and is the address right? `picluster doctor` looks closer.",
-        )
-    if answer.status in (502, 503, 504):
-        return refusal(session, answer)
-    return None
-
-
-def _decoded(session: Session, answer: Answer) -> Any:
+        raise _unanswered(address, answer)
     if answer.status >= 400:
-        raise refusal(session, answer)
+        raise refusal(address, session, answer)
     try:
         return json.loads(answer.body)
     except ValueError:
-        raise _stranger(session, answer) from None
+        raise _stranger(address, answer) from None
 
 
-def refusal(session: Session, answer: Answer) -> PiclusterError:
+def refusal(address: str, session: Session, answer: Answer) -> PiclusterError:
     """The error that the service sent, as the class that its code names."""
     try:
         said = json.loads(answer.body)["error"]
         details = {key: value for key, value in said.items() if key not in ("code", "message", "hint")}
-        kind = BY_CODE.get(said["code"], Unavailable if answer.status >= 500 else PiclusterError)
+        kind = BY_CODE.get(said["code"], PiclusterError)
+        if answer.status in (429, *range(500, 600)):  # whatever it is called: not now, perhaps later
+            kind = Unavailable
         problem = kind(str(said["message"]), str(said.get("hint") or ""))
         problem.details = details
     except (ValueError, LookupError, TypeError, AttributeError):
-        return _stranger(session, answer)
+        return _stranger(address, answer)
     if isinstance(problem, NotAuthenticated) and not session.where.token:
         problem.hint = "Set PICLUSTER_TOKEN (or RPI_APIKEY), or run `picluster login`."
     return problem
 
 
-def _stranger(session: Session, answer: Answer) -> PiclusterError:
+def _unanswered(address: str, answer: NoAnswer) -> Unavailable:
+    return Unavailable(
+        f"No answer from {address}: {answer.why}.",
+        "Is it running, and is the address right? `picluster doctor` looks closer.",
+    )
+
+
+def _stranger(address: str, answer: Answer) -> Unavailable:
+    """A proxy, another program, or half an answer: it may be better the next time, or at the next address."""
     said = answer.body[:60].decode("utf-8", "replace").strip().splitlines()
     return Unavailable(
-        f"{session.address} answered {answer.status} with something that is not picluster's"
+        f"{address} answered {answer.status} with something that is not picluster's"
         + (f": {said[0]!r}." if said else "."),
         "Is the address right, and is there a proxy between? `picluster doctor` looks closer.",
     )
@@ -229,7 +239,12 @@ def _stranger(session: Session, answer: Answer) -> PiclusterError:
 
 def _query(items: Mapping[str, object]) -> str:
     said = {key: str(value) for key, value in items.items() if value not in ("", None)}
-    return f"?{urlencode(said)}" if said else ""
+    return f"?{urlencode(said, errors='surrogateescape')}" if said else ""
+
+
+def _quoted(name: str) -> str:
+    """As one part of a path; a command line may carry bytes that are no text."""
+    return quote(name, safe="", errors="surrogateescape")
 
 
 def _number(value: float) -> str:
@@ -255,12 +270,13 @@ def whoami(session: Session) -> Flow[WhoAmI]:
 
 def ready(session: Session) -> Flow[None]:
     """Raises unless the present address is a service that takes turns."""
-    answer = yield Send("GET", f"{session.address}/readyz", {}, None, ANSWER_S)
+    address = session.address
+    answer = yield Send("GET", f"{address}/readyz", {}, None, ANSWER_S)
     assert isinstance(answer, Answer | NoAnswer)
-    if (problem := _trouble(session, answer)) is not None:
-        raise problem
-    if isinstance(answer, Answer) and (answer.status, answer.body) != (200, b"ok\n"):
-        raise _stranger(session, answer)
+    if isinstance(answer, NoAnswer):
+        raise _unanswered(address, answer)
+    if (answer.status, answer.body) != (200, b"ok\n"):
+        raise refusal(address, session, answer)
 
 
 def machines(session: Session, q: str = "") -> Flow[list[MachineAnswer]]:
@@ -268,7 +284,7 @@ def machines(session: Session, q: str = "") -> Flow[list[MachineAnswer]]:
 
 
 def machine(session: Session, name: str) -> Flow[MachineAnswer]:
-    return _as(MachineAnswer, (yield from call(session, "GET", f"/api/v1/machines/{quote(name, safe='')}")))
+    return _as(MachineAnswer, (yield from call(session, "GET", f"/api/v1/machines/{_quoted(name)}")))
 
 
 def leases(session: Session, state: str = "", holder: str = "", machine: str = "") -> Flow[list[LeaseAnswer]]:
@@ -322,12 +338,12 @@ def _pages(
 
 
 def amend(session: Session, name: str, **changes: object) -> Flow[MachineAnswer]:
-    path = f"/api/v1/machines/{quote(name, safe='')}"
+    path = f"/api/v1/machines/{_quoted(name)}"
     return _as(MachineAnswer, (yield from call(session, "PATCH", path, changes)))
 
 
 def forget(session: Session, name: str) -> Flow[None]:
-    yield from call(session, "DELETE", f"/api/v1/machines/{quote(name, safe='')}")
+    yield from call(session, "DELETE", f"/api/v1/machines/{_quoted(name)}")
 
 
 def tokens(session: Session) -> Flow[list[TokenAnswer]]:
@@ -339,9 +355,7 @@ def make_token(session: Session, **ask: object) -> Flow[TokenAnswer]:
 
 
 def revoke_token(session: Session, token_id: str) -> Flow[TokenAnswer]:
-    return _as(
-        TokenAnswer, (yield from call(session, "DELETE", f"/api/v1/tokens/{quote(token_id, safe='')}"))
-    )
+    return _as(TokenAnswer, (yield from call(session, "DELETE", f"/api/v1/tokens/{_quoted(token_id)}")))
 
 
 # Leases
@@ -368,23 +382,42 @@ def acquire(
     (the lease is given back then), `LeaseLost` when it ended meanwhile. Whoever stops the flow in the middle
     has to `release`.
     """
-    started = since = session.clock()
-    end = FOR_EVER if timeout_s is None else started + timeout_s
-    held_open = _open_for(session, end) if request.queue else 0.0
-    lease = yield from ask(session, lease_id, request, held_open)
+    started = session.clock()
+    lease = yield from ask(session, lease_id, request)  # not held open: whoever waits is told so at once
+    try:
+        return (yield from _own_turn(session, lease, started, timeout_s))
+    except Unavailable as problem:
+        problem.details["sent"] = True  # the question, if not the last renewal
+        raise
+
+
+def _own_turn(session: Session, lease: LeaseAnswer, started: float, timeout_s: float | None) -> Flow[Granted]:
+    since, end = started, FOR_EVER if timeout_s is None else started + timeout_s
     while lease.state == "waiting" or (lease.state == "held" and not lease.ready):
         yield News(lease)
         if session.clock() >= end:
-            yield from release(session, lease_id)
+            yield from release(session, lease.id)
             raise _too_long(lease, session.clock() - started)
         since = session.clock()
-        lease = yield from renew(session, lease_id, wait_s=_open_for(session, end), until=FOR_EVER)
+        lease = yield from renew(session, lease.id, wait_s=_open_for(session, end), until=end + ANSWER_S)
     if lease.state == "ended":
         raise _lost(lease)
     if lease.granted_us != lease.joined_us:  # after waiting: the board is kept only for who shows up
         since = session.clock()
-        lease = yield from renew(session, lease_id, until=since + (lease.expires_in_s or PATIENCE_S))
+        lease = yield from renew(session, lease.id, until=since + (lease.expires_in_s or PATIENCE_S))
     return Granted(lease, since)
+
+
+def may_be_held(stopped: BaseException) -> bool:
+    """Whether asking for machines may have got some, although it ended like this."""
+    if isinstance(stopped, Unavailable):
+        return bool(stopped.details.get("sent", True))
+    return not isinstance(stopped, PiclusterError)
+
+
+PERHAPS_HELD = (
+    "The service could not be told to forget it: you may hold a machine. `picluster list --me` shows it."
+)
 
 
 def _open_for(session: Session, end: float) -> float:
@@ -437,11 +470,15 @@ def keep(session: Session, granted: Granted) -> Flow[NoReturn]:
         until = FOR_EVER if ttl_s is None or guarded else since + ttl_s - margin_s(ttl_s)
         try:
             lease = yield from renew(session, lease.id, until=until)
+        except LeaseLost:
+            raise
         except Unavailable as problem:
             raise LeaseLost(
                 f"No renewal reached the service within {ttl_s:g} s: {problem.message}",
                 "Somebody else may have the machine now.",
             ) from None
+        except PiclusterError as problem:
+            raise LeaseLost(f"It cannot be renewed any more: {problem.message}", problem.hint) from None
         if lease.state == "ended":
             raise _lost(lease)
         since = before

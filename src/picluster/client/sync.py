@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -118,7 +118,8 @@ class Client:
         after, failures = "", 0
         while True:
             try:
-                with self.stream("/api/v1/events" + (f"?after={after}" if after else "")) as chunks:
+                path = "/api/v1/events" + (f"?after={after}" if after else "")
+                with self.stream(path, "text/event-stream") as chunks:
                     for kind, event_id, data in flows.events(chunks):
                         known, after, failures = after, event_id or after, 0
                         if kind != "ping" and not (kind == "hello" and known):
@@ -177,10 +178,14 @@ class Client:
 
     def _give_up(self, lease_id: str, stopped: BaseException) -> None:
         """Leave the queue, unless the pool has said that there is nothing to leave."""
-        if isinstance(stopped, PiclusterError) and not isinstance(stopped, Unavailable):
+        if not flows.may_be_held(stopped):
             return
-        with suppress(PiclusterError):
+        try:
             self.run(flows.release(Session(self.session.where, patience_s=0.0), lease_id))
+        except Unavailable:
+            stopped.add_note(flows.PERHAPS_HELD)
+        except PiclusterError:
+            pass  # as when the question never arrived
 
     def renew(self, lease_id: str, **changes: object) -> LeaseAnswer:
         """Still there; with `ttl_s`, `ssh_public_keys`, `expect_reboot_s`: and from now on like this."""
@@ -234,27 +239,42 @@ class Client:
     def _send(self, step: Send) -> Answer | NoAnswer:
         try:
             response = self._http.request(
-                step.method, step.url, headers=headers(step), content=step.body, timeout=step.timeout_s
+                step.method, step.url, headers=headers(step), content=step.body, timeout=timeout(step)
             )
             return Answer(response.status_code, response.content, retry_after_s(response))
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as problem:
-            return NoAnswer(in_words(problem, step.timeout_s))
+        except UNANSWERED as problem:
+            return unanswered(problem, step)
 
     @contextmanager
-    def stream(self, path: str) -> Iterator[Iterator[bytes]]:
-        """A long answer, piece by piece: `GET path` at the present address. Raises the refusal, or `Unavailable`."""
-        session = self.session
-        url = session.address + path
-        try:
-            with self._http.stream(
-                "GET", url, headers=session.where.headers, timeout=httpx2.Timeout(10.0, read=STREAM_SILENCE_S)
-            ) as response:
+    def stream(self, path: str, kind: str = "") -> Iterator[Iterator[bytes]]:
+        """A long answer, piece by piece: `GET path` at the present address. Raises the refusal, or `Unavailable`,
+        also when the answer is of another content type than `kind`."""
+        address = self.session.address
+        ask = Send("GET", address + path, self.session.where.headers, None, STREAM_SILENCE_S)
+        with ExitStack() as stack:
+            with self._answering(address):
+                response = stack.enter_context(
+                    self._http.stream("GET", ask.url, headers=headers(ask), timeout=timeout(ask))
+                )
                 if response.status_code != 200:
-                    raise flows.refusal(session, Answer(response.status_code, response.read()))
-                yield response.iter_bytes()
-        except (httpx2.HTTPError, OSError) as problem:
-            session.move_on()
-            raise Unavailable(f"No answer from {url}: {in_words(problem, STREAM_SILENCE_S)}.") from None
+                    answer = Answer(response.status_code, response.read())
+                    raise flows.refusal(address, self.session, answer)
+                if not response.headers.get("Content-Type", "").startswith(kind):
+                    raise flows.refusal(address, self.session, Answer(200, next(response.iter_bytes(), b"")))
+            yield self._pieces(address, response)
+
+    def _pieces(self, address: str, response: httpx2.Response) -> Iterator[bytes]:
+        with self._answering(address):
+            yield from response.iter_bytes()
+
+    @contextmanager
+    def _answering(self, address: str) -> Iterator[None]:
+        """Only around what comes from the service: a full disk of whoever reads is not its silence."""
+        try:
+            yield
+        except UNANSWERED as problem:
+            self.session.move_on(address)
+            raise Unavailable(f"No answer from {address}: {in_words(problem, STREAM_SILENCE_S)}.") from None
 
 
 class Lease:
@@ -328,8 +348,8 @@ class Lease:
             return
         except LeaseLost as lost:
             self._end(lost)
-        except PiclusterError as problem:
-            self._end(LeaseLost(f"It cannot be renewed any more: {problem.message}", problem.hint))
+        except Exception as problem:  # as from a client that was closed: the owner has to know
+            self._end(LeaseLost(f"It cannot be renewed any more: {problem}"))
 
     def _end(self, lost: LeaseLost) -> None:
         if self._done.is_set():
@@ -357,9 +377,19 @@ STREAM_SILENCE_S = 40.0
 _LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30.0)
 
 
-def headers(step: Send) -> dict[str, str]:
-    """With the kind of body that it has."""
-    return dict(step.headers) | ({"Content-Type": "application/json"} if step.body is not None else {})
+UNANSWERED = (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError)
+"""What says that there was no answer; a host name that cannot be looked up at all is a `UnicodeError`."""
+
+
+def headers(step: Send) -> dict[bytes, bytes]:
+    """With the kind of body that it has. A shared key that people chose may have an umlaut."""
+    kind = {"Content-Type": "application/json"} if step.body is not None else {}
+    return {name.encode(): value.encode("latin-1") for name, value in {**step.headers, **kind}.items()}
+
+
+def timeout(step: Send) -> httpx2.Timeout:
+    """An answer may be held open for long, a connection is there soon or not at all."""
+    return httpx2.Timeout(step.timeout_s, connect=min(step.timeout_s, flows.ANSWER_S))
 
 
 def retry_after_s(response: httpx2.Response) -> float:
@@ -370,8 +400,21 @@ def retry_after_s(response: httpx2.Response) -> float:
         return 0.0
 
 
+def unanswered(problem: Exception, step: Send) -> NoAnswer:
+    never = (
+        httpx2.ConnectError,
+        httpx2.ConnectTimeout,
+        httpx2.InvalidURL,
+        httpx2.UnsupportedProtocol,
+        UnicodeError,
+    )
+    return NoAnswer(in_words(problem, step.timeout_s), sent=not isinstance(problem, never))
+
+
 def in_words(problem: Exception, timeout_s: float) -> str:
     """What went wrong on the way, for people."""
+    if isinstance(problem, httpx2.ConnectTimeout):
+        return f"no connection within {min(timeout_s, flows.ANSWER_S):.0f} s"
     if isinstance(problem, httpx2.TimeoutException):
         return f"nothing came within {timeout_s:.0f} s"
     return str(problem) or type(problem).__name__
