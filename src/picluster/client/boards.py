@@ -14,14 +14,28 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from picluster.client import flows
+from picluster.client.flows import Session
 from picluster.client.sync import Client, own_address
-from picluster.errors import Held, Malformed, NotAllowed, NotFound, PiclusterError, WaitedTooLong
+from picluster.errors import (
+    Held,
+    LeaseLost,
+    Malformed,
+    NotAllowed,
+    NotFound,
+    PiclusterError,
+    Unavailable,
+    WaitedTooLong,
+)
 from picluster.wire import LONGEST_SELECTOR, LeaseAnswer, LeaseRequest
 
 LOCKED = "Lock"
+
+LEGACY = "legacy:"
+"""Begins the holder of whoever showed the shared key."""
 
 FIELDS = {
     "IpAddress": "ip_address",
@@ -121,8 +135,8 @@ class PiBoardTable:
 
     def get(self, id: str) -> PiBoardEntity | None:
         """The board at an address; None if there is none."""
-        (found,) = self._read({"id": id})
-        return PiBoardEntity(found) if found else None
+        found = self._read({"id": id}) if id else []
+        return PiBoardEntity(found[0]) if found and found[0] else None
 
     def get_all(self) -> list[PiBoardEntity]:
         """All boards, by address."""
@@ -148,18 +162,30 @@ class PiBoardTable:
         return before
 
     def lock(self, id: str | PiBoardEntity, jobName: str = "") -> PiBoardEntity:
-        """Lock a board now. Raises `Held`, which says who has it, or `NotFound`."""
+        """Lock a board now, also a silent one. Raises `Held`, which says who has it, or `NotFound`."""
         machine = self._client.machine(_address(id))
+        silent = machine.state == "offline" and self._principal().startswith(LEGACY)
+        if silent and (board := self._lock_silent(machine.address, jobName)) is not None:
+            return board
         ask = LeaseRequest(_any_of([machine.address]), job=jobName, ttl_s=self._ttl, queue=False)
-        return self._locked(self._client.acquire(ask, renewing=False).answer)
+        lease = self._client.acquire(ask, renewing=False).answer
+        try:
+            return self._locked(lease)
+        except BaseException:
+            with suppress(PiclusterError):
+                self._client.release(lease.id)
+            raise
 
-    def unlock(self, id: str | PiBoardEntity) -> PiBoardEntity:
-        """Give a board back. Raises `Held` if somebody else has it, `NotFound` if there is none."""
+    def unlock(self, id: str | PiBoardEntity, reason: str = "") -> PiBoardEntity:
+        """Give a board back. Raises `Held` if somebody else has it, `NotFound` if there is none.
+
+        With a reason, which is recorded, also what another user of the shared key has.
+        """
         machine = self._client.machine(_address(id))
         if machine.lease is not None:
-            if machine.lease.holder != self._principal():
+            if not reason and machine.lease.holder != self._principal():
                 raise Held(f"{machine.address} is locked by {_plain(machine.lease.holder)}.")
-            self._client.release(machine.lease.id)
+            self._client.release(machine.lease.id, reason)
         board = self._shown(machine.address)
         board.load(FREED)  # the next in the queue may have it already
         return board
@@ -189,7 +215,8 @@ class PiBoardTable:
         A silent board counts again as soon as it is heard; with `ignore_alive`, at once. Boards that register
         meanwhile count, too. Raises `WaitedTooLong` after `timeout_s`; a wrong key raises at once.
         """
-        principal, clock = self._principal(), self._session.clock
+        self._principal()
+        clock = self._session.clock
         end = clock() + (flows.FOR_EVER if timeout_s is None else timeout_s)
         asked: set[str] = set()
         leases: list[str] = []
@@ -203,19 +230,25 @@ class PiBoardTable:
                 if fresh:
                     asked |= fresh
                     leases.append(str(uuid.uuid4()))
-                    ask = LeaseRequest(_any_of(fresh), job=jobName, ttl_s=self._ttl)
+                    ask = LeaseRequest(_any_of(fresh), job=jobName, ttl_s=self._ttl, wait_for_machines=True)
                     self._client.run(flows.ask(self._session, leases[-1], ask))
                 left = max(0.0, min(LOOK_AGAIN_S, end - clock()))
                 for lease_id in leases:
-                    held = self._held(lease_id, left / len(leases))
-                    if held is not None:
+                    try:
+                        held = self._held(lease_id, left / len(leases))
+                    except LeaseLost:  # as on a computer that slept: it asks anew, for all
                         leases.remove(lease_id)
-                        return self._locked(held)
+                        asked.clear()
+                        break
+                    if held is not None:
+                        board = self._locked(held)
+                        leases.remove(lease_id)
+                        return board
                 if not leases:
                     time.sleep(min(left, LOOK_FOR_THE_FIRST_S))
                 if clock() >= end:
                     raise WaitedTooLong(
-                        f"{principal} got none of {len(asked)} matching boards in {timeout_s} s."
+                        f"{self.username} got none of {len(asked)} matching boards in {timeout_s:g} s."
                     )
         finally:
             for lease_id in leases:
@@ -232,14 +265,21 @@ class PiBoardTable:
     def _lock_a_silent_one(self, boards: Iterable[PiBoardEntity], job: str) -> PiBoardEntity | None:
         """Boards that nobody hears are in no queue; the old protocol locks them all the same."""
         for board in boards:
-            if board.alive or board.command == LOCKED:
-                continue
-            key = str(uuid.uuid4())
-            said = {"CurrentUserName": self.username, "CurrentTaskName": job, "LockKey": key}
-            locked = self._old("lock", {"IpAddress": board.ip_address, "Command": LOCKED, **said})
-            if locked is not None:
-                return PiBoardEntity(locked)
+            silent = not board.alive and board.command != LOCKED
+            if silent and (locked := self._lock_silent(board.ip_address, job)) is not None:
+                return locked
         return None
+
+    def _lock_silent(self, address: str, job: str) -> PiBoardEntity | None:
+        """Asked once: the old protocol would refuse the second time what it did the first."""
+        said = {"CurrentUserName": self.username, "CurrentTaskName": job, "LockKey": str(uuid.uuid4())}
+        here = Session(replace(self._session.where, addresses=(self._session.address,)), patience_s=0.0)
+        try:
+            locked = self._old("lock", {"IpAddress": address, "Command": LOCKED, **said}, here)
+        except Unavailable as problem:
+            problem.hint = f"{address} may be locked now: look, and unlock it."
+            raise
+        return PiBoardEntity(locked) if locked is not None else None
 
     # Whoever asks
 
@@ -276,10 +316,10 @@ class PiBoardTable:
             raise NotAllowed(f"The boards cannot be read: {said}.", "Set RPI_APIKEY, or a token.")
         return found
 
-    def _old(self, what: str, said: dict[str, Any]) -> dict[str, Any] | None:
+    def _old(self, what: str, said: dict[str, Any], session: Session | None = None) -> dict[str, Any] | None:
         """One write of the old protocol; None when it is refused. Raises `NotAllowed` for a wrong key."""
         body = {"ApiKey": self._session.where.token, **said}
-        answer = self._client.run(flows.call(self._session, "POST", f"/api/{what}", body))
+        answer = self._client.run(flows.call(session or self._session, "POST", f"/api/{what}", body))
         if isinstance(answer, dict) and "error" in answer:
             if answer["error"] == MISMATCH:
                 raise NotAllowed("The key is not the service's.", "Set RPI_APIKEY to the shared key.")
@@ -317,4 +357,4 @@ def _address(board: str | PiBoardEntity) -> str:
 
 
 def _plain(holder: str) -> str:
-    return holder.removeprefix("legacy:")
+    return holder.removeprefix(LEGACY)
