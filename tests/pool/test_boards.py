@@ -620,6 +620,17 @@ def test_when_both_were_leased_the_enrolled_ones_lease_stays(day: Day) -> None:
     assert "old" not in day.pool.ledger.roster.machines
 
 
+def test_a_lock_does_not_move_to_a_board_that_had_holders_since(day: Day) -> None:
+    """Its fence is higher than the lock's, so its agent would refuse whoever holds the lock."""
+    day.lock("ann", "old", "lease-1")
+    day.ask("bob", "lease-2", "enforced")
+    day.release("lease-2")
+    day.falls_silent("old")
+    day.beats("enforced", address=day.boards["old"].address)
+    assert day.state("lease-1") == "machine_merged"
+    assert (day.machine("enforced").lease, day.machine("enforced").cleaning > 0) == ("", True)
+
+
 def test_an_update_for_an_enrolled_boards_address_changes_nothing(day: Day) -> None:
     """Both programs run on it, and the agent knows better."""
     day.board("twin", Mode.LEGACY, host="advisory", address=day.boards["advisory"].address)

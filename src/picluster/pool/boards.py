@@ -272,14 +272,9 @@ def _take_over(ledger: Ledger, name: str, legacy: Machine, known: Machine | None
         ledger.note("machine.enrolled", SYSTEM, machine=name, detail={"was": legacy.id})
         return legacy
     lease = ledger.roster.leases.get(legacy.lease)
-    if lease is not None and known is not None and known.lease:
-        leases.end(
-            ledger,
-            lease,
-            "machine_merged",
-            SYSTEM,
-            reason=f"{legacy.name} is {name}, which is leased already",
-        )
+    if lease is not None and known is not None and _has_been_elsewhere(known, lease):
+        reason = f"{legacy.name} is {name}, which has had holders of its own since"
+        leases.end(ledger, lease, "machine_merged", SYSTEM, reason=reason)
         lease, legacy = None, ledger.roster.machines[legacy.name]
     ledger.save(replace(legacy, lease="", address="", deleted=True, deleted_s=ledger.now))
     fence = max(legacy.fence, known.fence if known else 0)
@@ -294,6 +289,11 @@ def _take_over(ledger: Ledger, name: str, legacy: Machine, known: Machine | None
         ledger.save(replace(lease, machines=machines))
     ledger.note("machine.enrolled", SYSTEM, machine=name, detail={"was": legacy.id, "name": legacy.name})
     return heir
+
+
+def _has_been_elsewhere(known: Machine, lease: Lease) -> bool:
+    """Whether an enrolled board has a history of its own since this lock: then nobody can have used it as that one."""
+    return bool(known.lease or known.cleaning or known.fence > lease.fence)
 
 
 def update_address(ledger: Ledger, said: UpdateAddress) -> Machine:
