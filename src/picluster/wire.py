@@ -185,6 +185,8 @@ class BeatRequest:
     mode: Mode = Mode.ADVISORY
     boot_id: str = ""
     seq: int = 0
+    """Grows with each beat of one boot, over a restart of the agent too, as milliseconds since the boot do; a beat that
+    comes after a later one is dropped. 0: in any order."""
     facts: dict[str, str | int | float | bool | None] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     host_keys: tuple[str, ...] = ()

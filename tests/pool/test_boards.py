@@ -80,6 +80,18 @@ def test_a_late_beat_does_not_overtake_a_newer_one(day: Day) -> None:
     assert day.pool.ledger.heard["advisory"].telemetry == {"temp": 50}
 
 
+def test_a_late_beat_does_not_open_what_is_closed(day: Day) -> None:
+    """What a board said before it said that it is clean must not be believed after it."""
+    enforced = day.boards["enforced"].report
+    day.ask("ann", "lease-1", "enforced")
+    fence = day.machine("enforced").fence
+    opened = replace(enforced, seq=1, fence=fence, closed=False)
+    closed = replace(enforced, seq=2, fence=fence, closed=True)
+    for report in (opened, closed, opened):
+        day.take(Beat(Actor("enforced", Role.AGENT, machine="enforced"), "enforced", report))
+    assert day.machine("enforced").reported_closed
+
+
 def test_a_board_that_says_nothing_new_changes_nothing(day: Day) -> None:
     """A thousand boards at rest write no rows."""
     assert plain(day.machine("advisory"), day.boards["advisory"].report, 1)

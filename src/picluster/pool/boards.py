@@ -83,6 +83,8 @@ def beat(ledger: Ledger, said: Beat) -> Machine:
             f"A board of the old protocol, at {machine.address}, is called {machine.name} already.",
             f"Give this one another name, or `picluster delete {machine.name}` if it is gone.",
         )
+    if machine is not None and ledger.overtaken(machine.name, report.boot_id, report.seq):
+        return machine  # what it says was true before what we know
     name = machine.name if machine is not None else said.machine
     if standing is not None and standing.mode is Mode.LEGACY and report.mode is not Mode.LEGACY:
         machine = _take_over(ledger, name, standing, machine)

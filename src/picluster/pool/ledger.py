@@ -115,12 +115,16 @@ class Ledger:
             )
 
     def hear(self, heard: Heard) -> None:
-        """A board was heard now; a beat that overtook a later one of the same boot is dropped."""
-        old = self.heard.get(heard.name)
-        if old and old.boot_id == heard.boot_id and heard.seq and heard.seq < old.seq:
+        """A board was heard now, unless this is old news."""
+        if self.overtaken(heard.name, heard.boot_id, heard.seq):
             return
         stamped = replace(heard, heard_s=self.now)
         self.heard[heard.name] = self.heard_now[heard.name] = stamped
+
+    def overtaken(self, name: str, boot_id: str, seq: int) -> bool:
+        """Whether a later beat of the same boot has been heard already. Beats without a number never are."""
+        known = self.heard.get(name)
+        return known is not None and known.boot_id == boot_id and 0 < seq < known.seq
 
     def machine_of(self, lease: Lease) -> list[Machine]:
         return [self.roster.machines[name] for name in lease.machines]
