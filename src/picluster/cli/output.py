@@ -54,7 +54,7 @@ def show(
     """Print rows. `columns` are shown in a table, with `more` in a wide one and in CSV; JSON has everything."""
     wide = {**columns, **(more or {})}
     if output == "json":
-        print(json.dumps([as_json(row) for row in rows], indent=2, ensure_ascii=False))
+        print(dumps([as_json(row) for row in rows], indent=2))
     elif output == "jsonl":
         for row in rows:
             print(line(row))
@@ -73,7 +73,7 @@ def show(
 def show_one(row: Any, output: str, lines: Mapping[str, object], name: str) -> None:
     """Print one thing: as a list of facts, or in the chosen form."""
     if output in ("json", "jsonl"):
-        print(json.dumps(as_json(row), indent=2 if output == "json" else None, ensure_ascii=False))
+        print(dumps(as_json(row), indent=2 if output == "json" else None))
     elif output == "name":
         print(plain(name))
     elif output == "csv":
@@ -88,7 +88,13 @@ def show_one(row: Any, output: str, lines: Mapping[str, object], name: str) -> N
 
 def line(row: Any) -> str:
     """As one line of JSON."""
-    return json.dumps(as_json(row), ensure_ascii=False)
+    return dumps(as_json(row))
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    """JSON for people too: letters as they are, what would move a terminal's cursor as `\\u009b`."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
 
 
 def as_json(row: Any) -> Any:
@@ -104,7 +110,7 @@ def _csv(rows: Sequence[Any], columns: Mapping[str, Callable[[Any], object]]) ->
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([value(row) for value in columns.values()] for row in rows)
+    writer.writerows([plain(str(value(row))) for value in columns.values()] for row in rows)
     return out.getvalue()
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from picluster.cli.common import Duration, of_pool, talk
-from picluster.cli.output import clock, output_options, plain, show
+from picluster.cli.output import clock, dumps, output_options, plain, show
 
 if TYPE_CHECKING:
     from picluster.client.sync import Client
@@ -75,9 +74,9 @@ def watch_command(pool: Client, output: str) -> None:
         elif kind == "resync":
             talk("Something may have been missed while the service was away.")
         elif output == "jsonl":
-            print(json.dumps({"event": kind, **data}, ensure_ascii=False), flush=True)
+            print(dumps({"event": kind, **data}), flush=True)
         else:
-            print(plain(" ".join(_words(kind, data))), flush=True)
+            print(plain(" ".join(_words(kind, data)).replace("\n", " ")), flush=True)
 
 
 def _words(kind: str, data: dict[str, Any]) -> Iterator[str]:
