@@ -73,10 +73,19 @@ def doctor_command(ctx: click.Context, url: str | None, token: str | None, outpu
 def _print(one: Finding) -> None:
     from picluster.cli.output import plain
 
-    mark = {"ok": "✓", "hint": "•", "wrong": "✗"}[one.state]
-    print(f"{mark} {one.about}: {plain(one.found)}")
+    print(f"{_mark(one.state)} {one.about}: {plain(one.found)}")
     if one.mend:
         print(f"    {plain(one.mend)}")
+
+
+def _mark(state: str) -> str:
+    """A sign, or where the terminal's encoding has none, the word."""
+    sign = {"ok": "✓", "hint": "•", "wrong": "✗"}[state]
+    try:
+        sign.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return state
+    return sign
 
 
 def examine(url: str | None, token: str | None) -> Findings:
@@ -140,13 +149,17 @@ def _address(pool: Client) -> Finding:
 
 def _how_to_reach(problem: PiclusterError, address: str) -> str:
     text = problem.message.lower()
-    if "name" in text and ("known" in text or "resol" in text):
+    if (
+        "getaddrinfo" in text
+        or "name of a host" in text
+        or ("name" in text and ("known" in text or "resol" in text))
+    ):
         return "The name is unknown here: check PICLUSTER_URL, /etc/hosts, the VPN."
     if "refused" in text:
         return f"Nothing listens there: start `picluster serve`, or check the port in {address}."
     if "certificate" in text:
         return "The certificate is not trusted here: install its CA, or use the name it was made for."
-    if "came within" in text:
+    if " within " in text:
         return "Nobody answers: a firewall or a wrong address is usual."
     return problem.hint
 
@@ -175,6 +188,9 @@ def _service(pool: Client, place: Where) -> Findings:
         yield Finding(
             "token", "wrong", problem.message, f"Is {USER_HEADER} or the role right? {problem.hint}"
         )
+        return
+    except PiclusterError as problem:
+        yield Finding("service", "wrong", problem.message, problem.hint)
         return
     yield Finding("token", "ok", f"you are {me.name} ({me.role})")
     yield _versions(me)

@@ -417,6 +417,8 @@ def in_words(problem: Exception, timeout_s: float) -> str:
         return f"no connection within {min(timeout_s, flows.ANSWER_S):.0f} s"
     if isinstance(problem, httpx2.TimeoutException):
         return f"nothing came within {timeout_s:.0f} s"
+    if isinstance(problem, UnicodeError):
+        return "that is no name of a host"
     return str(problem) or type(problem).__name__
 
 
