@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
 from importlib import import_module
 from typing import Any
 
 import click
 
+from picluster import __version__
 from picluster.errors import PiclusterError
 
 COMMANDS = {
@@ -70,19 +73,36 @@ class _Commands(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in sorted(COMMANDS.items())])
 
     def invoke(self, ctx: click.Context) -> Any:
+        _print_what_there_is()
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()  # here, where a pipe that was closed can still be told from success
         except PiclusterError as problem:
             from picluster.cli.common import complain
 
             ctx.exit(complain(problem))
-        except KeyboardInterrupt:
-            print("picluster: stopped.", file=sys.stderr)
+        except KeyboardInterrupt as stopped:
+            print(" ".join(["picluster: stopped.", *getattr(stopped, "__notes__", ())]), file=sys.stderr)
             ctx.exit(130)
+        except OSError as problem:
+            if problem.errno != errno.EPIPE:  # `| head` has seen enough, and knows
+                where = f": {problem.filename}" if problem.filename else ""
+                print(f"picluster: {problem.strerror or problem}{where}", file=sys.stderr)
+            sys.stdout = io.StringIO()  # or Python would try again when it ends
+            ctx.exit(1)
+
+
+def _print_what_there_is() -> None:
+    """A job may have letters that this terminal's encoding has not."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="pi-cluster-service", prog_name="picluster")
+@click.version_option(__version__, prog_name="picluster")
 def main() -> None:
     """Share a pool of Raspberry Pis and other single-board machines.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -56,6 +57,8 @@ def complain(problem: PiclusterError) -> int:
     print(f"picluster: {plain(problem.message)}", file=sys.stderr)
     if problem.hint:
         print(f"           {plain(problem.hint)}", file=sys.stderr)
+    for note in getattr(problem, "__notes__", ()):
+        print(f"           {plain(note)}", file=sys.stderr)
     return exit_code(problem)
 
 
@@ -79,7 +82,10 @@ def of_pool(command: F) -> F:
     def with_pool(url: str | None, token: str | None, **given: Any) -> Any:
         from picluster.client.sync import Client
 
-        signal.signal(signal.SIGTERM, _stop)
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP, and nohup ignores it
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _stop)
         with Client(url, token, patience_s=PATIENCE_S) as pool:
             return command(pool, **given)
 
@@ -87,7 +93,7 @@ def of_pool(command: F) -> F:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """A job that is cancelled cleans up as one that is interrupted."""
+    """A job that is cancelled, or whose terminal closes, cleans up as one that is interrupted."""
     raise KeyboardInterrupt
 
 
@@ -100,8 +106,23 @@ def names_argument(required: bool = True) -> Callable[[F], F]:
 
 
 def selector_argument() -> Callable[[F], F]:
-    """One selector: the arguments are its terms."""
+    """One selector: the arguments are its terms. For a command of the class `Selecting`."""
     return click.argument("terms", metavar="[SELECTOR]...", nargs=-1, shell_complete=complete_machines)
+
+
+class Selecting(click.Command):
+    """A command whose selector may have terms like `-rack:b`, which are no options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        before, after = args[:end], args[end + 1 :]
+        negated = [arg for arg in before if NEGATED.match(arg)]
+        return super().parse_args(
+            ctx, [*(arg for arg in before if not NEGATED.match(arg)), "--", *negated, *after]
+        )
+
+
+NEGATED = re.compile(r"-[A-Za-z][\w.-]*[:<>]")
 
 
 def complete_machines(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -119,11 +140,18 @@ def named(pool: Client, names: Sequence[str]) -> list[MachineAnswer]:
     """The machines that any of these names, globs or selectors means. Raises `NotFound` naming what means none."""
     found: dict[str, MachineAnswer] = {}
     for name in names:
+        not_empty(name)
         some = pool.machines(name)
         if not some:
             raise NotFound(f"No machine matches {name!r}.", "`picluster list` shows what there is.")
         found.update({machine.name: machine for machine in some})
     return list(found.values())
+
+
+def not_empty(selector: str) -> None:
+    """An empty selector is every machine: too many for a variable of a script that was not set."""
+    if not selector.strip():
+        raise Malformed("A name is empty; it would mean every machine.", "Is a variable of yours not set?")
 
 
 def mine(pool: Client) -> list[MachineAnswer]:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from picluster.cli.common import (
+    FOR_EVER,
     Duration,
+    Selecting,
     each,
     mine,
     named,
     names_argument,
+    not_empty,
     of_pool,
     selector_argument,
     talk,
@@ -59,7 +62,7 @@ def lock_options(command: Any) -> Any:
     return command
 
 
-@click.command("lock")
+@click.command("lock", cls=Selecting)
 @selector_argument()
 @lock_options
 @click.option("--wait", "wait", is_flag=True, help="Wait for your turn, as `picluster wait`.")
@@ -78,12 +81,12 @@ def lock_command(pool: Client, terms: Sequence[str], wait: bool, output: str, **
         held = _lock(pool, terms, queue=wait or asked["timeout"] is not None, **asked)
     except Held as refusal:
         if not _wants_to_wait(refusal):
-            raise _with_next_command(refusal, terms) from None
+            raise Held(_whose(refusal), f"{_waiting(terms, **asked)} waits for your turn.") from None
         held = _lock(pool, terms, queue=True, **asked)
-    _tell(held, output)
+    _hand_over(pool, held, output)
 
 
-@click.command("wait")
+@click.command("wait", cls=Selecting)
 @selector_argument()
 @lock_options
 @output_options
@@ -95,7 +98,7 @@ def wait_command(pool: Client, terms: Sequence[str], output: str, **asked: Any) 
     picluster wait model:pi5 --for 30m && ./measure.sh; picluster unlock --me
     picluster wait pi-1 --timeout 10m
     """
-    _tell(_lock(pool, terms, queue=True, **asked), output)
+    _hand_over(pool, _lock(pool, terms, queue=True, **asked), output)
 
 
 def _lock(
@@ -111,11 +114,18 @@ def _lock(
 ) -> LeaseAnswer:
     from picluster.wire import LeaseRequest, raise_problems
 
+    for term in terms:
+        not_empty(term)
     ends = None if ttl_s == float("inf") else ttl_s
     ask = LeaseRequest(" ".join(terms), count, job, ends, queue, priority=priority)
     raise_problems(ask.problems())
     with _Progress() as progress:
-        return pool.acquire(ask, timeout_s=timeout, watch=progress, renewing=False).answer
+        try:
+            return pool.acquire(ask, timeout_s=timeout, watch=progress, renewing=False).answer
+        except KeyboardInterrupt as stopped:
+            if not getattr(stopped, "__notes__", ()):
+                stopped.add_note("You have left the queue, and nothing was locked.")
+            raise
 
 
 def _wants_to_wait(refusal: Held) -> bool:
@@ -135,11 +145,18 @@ def _whose(refusal: Held) -> str:
     return f"{refusal.message.rstrip('.')}: since {span(since)}, {end}."
 
 
-def _with_next_command(refusal: Held, terms: Sequence[str]) -> Held:
+def _waiting(
+    terms: Sequence[str], job: str, ttl_s: float, count: int, priority: int, timeout: float | None
+) -> str:
+    """The command that waits for what was asked for."""
     import shlex
 
-    words = shlex.join(terms)
-    return Held(_whose(refusal), f"`picluster wait {words}` waits for your turn.", **refusal.details)
+    words = ["picluster", "wait", *terms]
+    words += ["--count", str(count)] * (count != 1)
+    words += ["--priority", str(priority)] * (priority != 1)
+    words += ["--for", FOR_EVER if ttl_s == float("inf") else f"{ttl_s:g}s"] * (ttl_s != WORKING_DAY_S)
+    words += ["--job", job] * (job != "")
+    return f"`{shlex.join(words)}`"
 
 
 class _Progress:
@@ -187,6 +204,16 @@ def _standing(lease: LeaseAnswer) -> str:
     return f"Waiting: {lease.why_waiting}"
 
 
+def _hand_over(pool: Client, lease: LeaseAnswer, output: str) -> None:
+    """Nothing stays locked that could not be told: as when what reads our output has ended."""
+    try:
+        _tell(lease, output)
+        sys.stdout.flush()
+    except BaseException:
+        pool.release(lease.id)
+        raise
+
+
 def _tell(lease: LeaseAnswer, output: str) -> None:
     """The machines on stdout; until when, and how to give them back, on stderr."""
     show(lease.machines, output, MACHINES)
@@ -201,16 +228,21 @@ def _tell(lease: LeaseAnswer, output: str) -> None:
 @click.option("--me", is_flag=True, help="Everything that I have.")
 @click.option(
     "--force",
-    "--lock_override",
-    "override",
     is_flag=True,
     help="Also what somebody else has; for operators, or among users of the shared key.",
 )
+@click.option("--lock_override", "old_force", is_flag=True, help="The old word for --force; needs no reason.")
 @click.option("--reason", default="", help="Why, when it is somebody else's; it is recorded.")
 @of_pool
 @click.pass_context
 def unlock_command(
-    ctx: click.Context, pool: Client, names: Sequence[str], me: bool, override: bool, reason: str
+    ctx: click.Context,
+    pool: Client,
+    names: Sequence[str],
+    me: bool,
+    force: bool,
+    old_force: bool,
+    reason: str,
 ) -> None:
     """Give machines back.
 
@@ -221,19 +253,20 @@ def unlock_command(
     """
     if not names and not me:
         raise Malformed("Which? Name machines, or say --me.", "`picluster list --me` shows yours.")
+    override = force or old_force
+    reason = reason or ("--lock_override" if old_force else "")
     if override and not reason:
         raise Malformed("--reason: say why you take it from somebody; it is recorded.", field="reason")
     whoami = pool.whoami().name
-    found = mine(pool) if me else named(pool, names)
-    if me and names:
-        wanted = {machine.name for machine in named(pool, names)}
-        found = [machine for machine in found if machine.name in wanted]
+    found = _chosen(pool, names, me)
     locked = [machine for machine in found if machine.lease is not None]
     if not locked:
         talk("Nothing of this is locked." if names else "You have nothing locked.")
     several = len(found) > 1 and not override
     if several and any(one.lease and one.lease.holder == whoami for one in locked):
         locked = [one for one in locked if one.lease and one.lease.holder == whoami]
+
+    ended: set[str] = set()
 
     def unlock(machine: MachineAnswer) -> None:
         assert machine.lease is not None
@@ -242,10 +275,20 @@ def unlock_command(
                 f"{machine.name} is {machine.lease.holder}'s.",
                 f"`picluster unlock {machine.name} --force --reason WHY` takes it all the same.",
             )
-        pool.release(machine.lease.id, reason)
-        talk(f"{machine.name} is free again.")
+        if machine.lease.id not in ended:
+            ended.add(machine.lease.id)
+            names = [one.name for one in pool.release(machine.lease.id, reason).machines]
+            talk(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} given back.")
 
     ctx.exit(each(locked, unlock))
+
+
+def _chosen(pool: Client, names: Sequence[str], me: bool) -> list[MachineAnswer]:
+    """The machines named; with --me, those of them, or of all, that are mine."""
+    if not me:
+        return named(pool, names)
+    wanted = {machine.name for machine in named(pool, names)}
+    return [machine for machine in mine(pool) if not names or machine.name in wanted]
 
 
 @click.command("extend")
@@ -265,7 +308,9 @@ def extend_command(ctx: click.Context, pool: Client, names: Sequence[str], me: b
     """
     if not names and not me:
         raise Malformed("Which? Name machines, or say --me.", "`picluster list --me` shows yours.")
-    found = mine(pool) if me else named(pool, names)
+    if not ttl_s:
+        raise Malformed("--for: give back at once with `picluster unlock`.", field="for")
+    found = _chosen(pool, names, me)
     if not found:
         raise NotFound("You have nothing locked.", "`picluster lock` locks.")
 

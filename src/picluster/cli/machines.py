@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from picluster.cli.common import each, mine, named, names_argument, of_pool, selector_argument, talk
+from picluster.cli.common import (
+    Selecting,
+    each,
+    mine,
+    named,
+    names_argument,
+    of_pool,
+    selector_argument,
+    talk,
+)
 from picluster.cli.output import output_options, show, show_one, span
 from picluster.errors import NotFound
 
@@ -65,7 +74,7 @@ WIDE = {
 }
 
 
-@click.command("list")
+@click.command("list", cls=Selecting)
 @selector_argument()
 @click.option("--me", is_flag=True, help="Only what I have locked.")
 @output_options
