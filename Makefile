@@ -39,7 +39,8 @@ lint: install  ## style and types
 bench: install  ## how fast it is, here
 	.venv/bin/python -m benchmarks
 
-docs: install  ## draw the terminal session of the README anew
+docs: install  ## the page of commands, and the terminal session of the README
+	.venv/bin/python -m docs.commands
 	.venv/bin/python -m docs.record_session
 
 .venv/.installed: .tools/uv-$(UV_VERSION) pyproject.toml uv.lock

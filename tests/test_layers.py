@@ -53,7 +53,7 @@ LAYERS = {
     "picluster.pool": Layer(ours=["picluster.errors"], others=PURE),
     "picluster.wire": Layer(ours=["picluster.pool.model", "picluster.errors"]),
     "picluster.store": Layer(
-        ours=["picluster.pool", "picluster.errors"],
+        ours=["picluster.pool", "picluster.errors", VERSION],
         others=STDLIB | {"alembic", "psycopg", "sqlalchemy", "sqlite3"},
         only_in={"sqlite3": ["picluster.store.sqlite"], "psycopg": ["picluster.store.postgres"]},
     ),

@@ -47,7 +47,11 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def exit_code(problem: PiclusterError) -> int:
-    return next((code for kind, code in EXIT_CODES.items() if isinstance(problem, kind)), 1)
+    """As documented; a database that cannot be used brings its own."""
+    own = getattr(problem, "exit_code", None)
+    return (
+        int(own) if own else next((code for kind, code in EXIT_CODES.items() if isinstance(problem, kind)), 1)
+    )
 
 
 def complain(problem: PiclusterError) -> int:

@@ -28,7 +28,6 @@ from picluster.store.sqlite import SqliteStore
 FINISH_S = 2
 """Answers under way get so long after SIGTERM; held-open calls and streams have been ended by then."""
 
-DATABASE = "picluster.db"
 
 WAY_TO_LISTEN = {
     errno.EADDRINUSE: "Another service may have the port; choose one with --port.",
@@ -68,7 +67,7 @@ def open_store(settings: Settings, running: list[Service]) -> Store:
     store: Store = (
         PostgresStore(settings.url, cap_s=cap_s, on_notice=notice)
         if settings.url
-        else SqliteStore(settings.data / DATABASE, cap_s=cap_s)
+        else SqliteStore(settings.database, cap_s=cap_s)
     )
     try:
         store.open()

@@ -98,6 +98,11 @@ class Settings(BaseSettings):
         )
 
     @property
+    def database(self) -> Path:
+        """The file of the embedded database."""
+        return self.data / "picluster.db"
+
+    @property
     def legacy_door(self) -> bool:
         return bool(self.api_key)
 

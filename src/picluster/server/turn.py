@@ -9,7 +9,7 @@ from picluster.pool.commands import Command, RaiseEpoch
 from picluster.pool.model import SYSTEM, Heard, PoolState, Row
 from picluster.pool.policy import Policy
 from picluster.pool.pool import Answer, Pool
-from picluster.store import Store, Turn
+from picluster.store import RESTORED_US, Store, Turn
 
 STALE_START_US = 60_000_000
 """A pool that nobody turned for a minute may have been restored or moved meanwhile: what was heard before does not count."""
@@ -61,6 +61,8 @@ def _hear_others(turn: Turn, pool: Pool, reloaded: bool) -> None:
 def _history_may_have_gone_back(turn: Turn) -> RaiseEpoch | None:
     if not turn.state.turned_us:
         return None
+    if turn.state.turned_us == RESTORED_US:
+        return RaiseEpoch(SYSTEM, "restored from a backup")
     if turn.timeline != turn.state.timeline:
         return RaiseEpoch(SYSTEM, f"the database is on timeline {turn.timeline}, not {turn.state.timeline}")
     if turn.wall_us - turn.state.turned_us > STALE_START_US:

@@ -6,9 +6,10 @@ is specific to a database stays in that database's file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from picluster.errors import PiclusterError, Unavailable
@@ -68,6 +69,13 @@ class Store(Protocol):
     def history(self, query: HistoryQuery) -> Sequence[Event]:
         """Events, newest first. Thread-safe."""
 
+    def backup(self) -> Iterator[bytes]:
+        """All rows of one moment, as a file in pieces, while turns go on. Thread-safe."""
+
+    def restore(self, file: Path, *, replace: bool = False) -> None:
+        """Replace everything by a backup, all or nothing. Raises `StoreProblem` for a file that is none, and,
+        unless `replace`, for a pool that is not empty; also while another process serves it."""
+
     def tidy(self, now: float, wall_us: int) -> None:
         """Remove what has been over for longer than it is kept."""
 
@@ -115,6 +123,9 @@ class CommitUnknown(Unavailable):
 
     code = "commit_unknown"
 
+
+RESTORED_US = 1
+"""In `PoolState.turned_us`: this pool has just been restored from a backup, so history has gone back."""
 
 KEPT_S: Mapping[str, float] = {"lease": 86_400.0, "tombstone": 86_400.0, "event": 365 * 86_400.0}
 """How long ended leases and tombstones (service time) and events (wall clock) are kept. A client may ask for

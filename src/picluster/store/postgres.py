@@ -46,6 +46,9 @@ MIGRATION_LOCK = 0x7069_636C_7573
 
 CHANNEL = "picluster"
 
+APPLICATION = "picluster"
+"""How our connections are called in `pg_stat_activity`, with a word for each process behind it."""
+
 CONNECTION: Mapping[str, str] = {
     "connect_timeout": "5",
     "tcp_user_timeout": str(IDLE_MS),
@@ -53,7 +56,6 @@ CONNECTION: Mapping[str, str] = {
     "keepalives_interval": "2",
     "keepalives_count": "3",
     "target_session_attrs": "read-write",
-    "application_name": "picluster",
 }
 """A dead server or network is noticed within seconds, and a standby is no place for a pool. What the URL says
 wins."""
@@ -76,6 +78,10 @@ SETTINGS = text(
 )
 WAL_FILE = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 SYSTEM = "SELECT system_identifier FROM pg_control_system()"
+OTHERS = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name LIKE :all AND application_name <> :ours"
+)
 NOTIFY = text("SELECT pg_notify(:channel, :notice)")
 MIGRATING = text(
     "SELECT set_config('lock_timeout', :wait, true),"
@@ -98,8 +104,8 @@ class PostgresStore(SqlStore):
         on_notice: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__(clock or SystemClock(), cap_s, insert)
-        self._parameters = parameters(url)
         self._instance = uuid.uuid4().hex
+        self._parameters = {"application_name": f"{APPLICATION} {self._instance[:8]}"} | parameters(url)
         self._warnings: list[str] = []
         self._writer = create_engine("postgresql+psycopg://", creator=self._open_writer, poolclass=NullPool)
         self._readers = create_engine(
@@ -166,6 +172,16 @@ class PostgresStore(SqlStore):
     def announce(self, connection: Connection, revision: int) -> None:
         """Delivered by the server to all who listen, at the commit and not without it."""
         connection.execute(NOTIFY, {"channel": CHANNEL, "notice": f"{self._instance}:{revision}"})
+
+    def _alone_there(self, connection: Connection) -> None:
+        others = connection.execute(
+            OTHERS, {"all": f"{APPLICATION}%", "ours": self._parameters["application_name"]}
+        ).scalar_one()
+        if others:
+            raise StoreProblem(
+                f"{others} connections of running services are open to this database",
+                hint="Stop every replica first.",
+            )
 
     # Connections
 

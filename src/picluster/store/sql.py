@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from sqlalchemy import Connection, Delete, Select, Table, delete, select
@@ -18,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from picluster.errors import PiclusterError, Unavailable
 from picluster.pool.model import Event, Heard, Lease, LeaseState, Machine, PoolState, Row
-from picluster.store import KEPT_S, HistoryQuery, Snapshot, StoreProblem, tables
+from picluster.store import KEPT_S, HistoryQuery, Snapshot, StoreProblem, backup, backup_file, tables
 from picluster.store.clock import Clock, ServiceTime
 from picluster.store.tables import EVENTS, HEARD, POOL, REVISED, RULES_VERSION, Kind, chunks, upsert
 
@@ -180,6 +181,10 @@ class SqlStore(ABC):
         """Try to set that space aside again; whether there was enough."""
 
     @abstractmethod
+    def _alone_there(self, connection: Connection) -> None:
+        """Raises `StoreProblem` when another process serves this pool."""
+
+    @abstractmethod
     def _connect(self) -> Connection:
         """A new writing connection, checked."""
 
@@ -311,6 +316,39 @@ class SqlStore(ABC):
             self._explain(error)
         except PoolTimeout as error:
             raise Unavailable("too many reads at once") from error
+
+    # Backups
+
+    def backup(self) -> Iterator[bytes]:
+        """All rows of one moment, as a file in pieces, while turns go on."""
+        try:
+            with self._reading() as connection:
+                yield from backup.taken(connection, self._clock.wall_us())
+        except DBAPIError as error:
+            self._explain(error)
+        except PoolTimeout as error:
+            raise Unavailable("too many reads at once") from error
+
+    def restore(self, file: Path, *, replace: bool = False) -> None:
+        """Replace everything by a backup, in one transaction."""
+        backup_file.check(file, RULES_VERSION)
+        with self._alone:
+            try:
+                connection = self._writing()
+                with connection.begin():
+                    self._alone_there(connection)
+                    self._pool(connection, tables.LOCK_POOL)
+                    if not replace and not backup.empty(connection):
+                        raise StoreProblem(
+                            "this pool has machines or leases, which a restore would replace",
+                            hint="Say --force if that is meant.",
+                        )
+                    backup.write(connection, file)
+            except DBAPIError as error:
+                self._give_up(spoilt=self._spoilt(error))
+                self._explain(error)
+            finally:
+                self._time.forget()
 
     # Housekeeping
 

@@ -139,6 +139,9 @@ class SqliteStore(SqlStore):
         assert self._path is not None
         return self._path.with_name(self._path.name + suffix)
 
+    def _alone_there(self, connection: Connection) -> None:
+        """It is: the lock beside the file is ours since `open`."""
+
     def _connect(self) -> Connection:
         return self._writer.connect()
 
@@ -199,10 +202,11 @@ class SqliteStore(SqlStore):
         return self._path is not None and free_bytes(self._path.parent) < NO_SPACE_BYTES
 
     def _damaged(self, finding: str) -> StoreProblem:
+        folder = self._path.parent if self._path else "FOLDER"
         return StoreProblem(
             f"the database {self._path} is damaged: {finding}",
             hint=(
-                "It is not served. `picluster restore BACKUP` brings back the last backup; without one, "
+                f"`picluster restore BACKUP --force --data {folder}` brings a backup back; without one, "
                 f'`sqlite3 {self._path} ".recover" | sqlite3 recovered.db` saves what can be read.'
             ),
             exit_code=DAMAGED_EXIT,
