@@ -12,6 +12,7 @@ import os
 import re
 import time
 import uuid
+import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -127,6 +128,7 @@ class PiBoardTable:
         ttl: float | None = None,
     ) -> None:
         self._client = Client(endpoint, apikey or os.environ.get("RPI_APIKEY") or None, username)
+        weakref.finalize(self, self._client.close)  # scripts never had to close a table
         self._session = self._client.session
         self._ttl = ttl
         self.username = self._session.where.user
