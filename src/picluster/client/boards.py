@@ -181,7 +181,8 @@ class PiBoardTable:
     def unlock(self, id: str | PiBoardEntity, reason: str = "") -> PiBoardEntity:
         """Give a board back. Raises `Held` if somebody else has it, `NotFound` if there is none.
 
-        With a reason, which is recorded, also what another user of the shared key has.
+        With a reason, which is recorded, also what another user of the shared key has. A board that nobody has
+        and nobody may have, as one out of service, is answered as it is.
         """
         machine = self._client.machine(_address(id))
         if machine.lease is not None:
@@ -189,7 +190,8 @@ class PiBoardTable:
                 raise Held(f"{machine.address} is locked by {_plain(machine.lease.holder)}.")
             self._client.release(machine.lease.id, reason)
         board = self._shown(machine.address)
-        board.load(FREED)  # the next in the queue may have it already
+        if machine.lease is not None or machine.state in ("free", "offline"):
+            board.load(FREED)  # the next in the queue may have it already
         return board
 
     # Many
