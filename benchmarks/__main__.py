@@ -7,9 +7,9 @@ import platform
 import sys
 from datetime import UTC, datetime
 
-from benchmarks import footprint, service, waiting
+from benchmarks import footprint, rules, service, waiting
 
-ALL = {"service": service.main, "waiting": waiting.main, "footprint": footprint.main}
+ALL = {"rules": rules.main, "service": service.main, "waiting": waiting.main, "footprint": footprint.main}
 
 
 def main(names: list[str]) -> None:
