@@ -194,10 +194,11 @@ class Duration(click.ParamType[float]):
 
 def each(machines: Iterable[MachineAnswer], do: Callable[[MachineAnswer], object]) -> int:
     """Do it for every machine, also when one fails; the exit code of the first failure."""
-    code = 0
+    failures: dict[str, int] = {}
     for machine in machines:
         try:
             do(machine)
         except PiclusterError as problem:
-            code = code or complain(problem)
-    return code
+            if problem.message not in failures:  # what one may not, one may not for each: said once
+                failures[problem.message] = complain(problem)
+    return next(iter(failures.values()), 0)

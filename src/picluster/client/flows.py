@@ -194,7 +194,7 @@ def pause_s(session: Session, attempt: int) -> float:
 def _decoded(address: str, session: Session, answer: Answer | NoAnswer) -> Any:
     """The JSON of an answer. Raises `Unavailable` for what is to be asked again, else the refusal."""
     if isinstance(answer, NoAnswer):
-        raise _unanswered(address, answer)
+        raise silence(address, answer.why)
     if answer.status >= 400:
         raise refusal(address, session, answer)
     try:
@@ -220,9 +220,9 @@ def refusal(address: str, session: Session, answer: Answer) -> PiclusterError:
     return problem
 
 
-def _unanswered(address: str, answer: NoAnswer) -> Unavailable:
+def silence(address: str, why: str) -> Unavailable:
     return Unavailable(
-        f"No answer from {address}: {answer.why}.",
+        f"No answer from {address}: {why.rstrip('.')}.",
         "Is it running, and is the address right? `picluster doctor` looks closer.",
     )
 
@@ -274,7 +274,7 @@ def ready(session: Session) -> Flow[None]:
     answer = yield Send("GET", f"{address}/readyz", {}, None, ANSWER_S)
     assert isinstance(answer, Answer | NoAnswer)
     if isinstance(answer, NoAnswer):
-        raise _unanswered(address, answer)
+        raise silence(address, answer.why)
     if (answer.status, answer.body) != (200, b"ok\n"):
         raise refusal(address, session, answer)
 

@@ -274,7 +274,7 @@ class Client:
             yield
         except UNANSWERED as problem:
             self.session.move_on(address)
-            raise Unavailable(f"No answer from {address}: {in_words(problem, STREAM_SILENCE_S)}.") from None
+            raise flows.silence(address, in_words(problem, STREAM_SILENCE_S)) from None
 
 
 class Lease:
