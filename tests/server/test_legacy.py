@@ -106,3 +106,74 @@ def test_a_board_that_reads_dead_and_sends_it_back_is_not_marked_for_good(
 ) -> None:
     assert pool.old("update", board, None, Comment="dead?", HostName="raspberrypi")["Comment"] == ""
     assert shown(pool, board)["Comment"] == ""
+
+
+def test_a_write_without_any_key_changes_nothing(pool: ServiceProcess, board: str) -> None:
+    for call in ("update", "lock", "free", "delete"):
+        answer = httpx2.post(f"{pool.address}/api/{call}", json={"IpAddress": board, "HostName": "other"})
+        assert (answer.status_code, answer.json()) == (200, {"error": "api key mismatch"})
+    assert (shown(pool, board)["HostName"], shown(pool, board)["Command"]) == ("raspberrypi", "")
+
+
+@pytest.mark.parametrize("address", ["", None, 7, "x" * 256, "nul\0"])
+def test_a_board_without_a_usable_address_is_an_error_and_no_crash(
+    pool: ServiceProcess, address: object
+) -> None:
+    before = pool.get("/api/v1/machines").json()
+    for call in ("update", "lock", "free", "delete"):
+        body = {"ApiKey": KEY, "IpAddress": address}
+        answer = httpx2.post(f"{pool.address}/api/{call}", json=body)
+        assert answer.status_code == 200
+        assert "IpAddress" in answer.json()["error"]
+    assert len(pool.get("/api/v1/machines").json()) == len(before)
+
+
+def test_a_boards_own_free_means_its_reboot_only_from_its_own_address(pool: ServiceProcess) -> None:
+    """The same call from another machine, even with the holder's name, is nobody's to make."""
+    mine, lease = "127.0.0.7", f"/api/v1/leases/{uuid.uuid4()}"
+    pool.old("update", mine, user=None, HostName="seven")
+    assert pool.send("PUT", lease, {"selector": mine, "ttl_s": None}).json()["state"] == "held"
+    body = {"ApiKey": KEY, "IpAddress": mine, "CurrentUserName": "admin"}
+    for source, freed in (("127.0.0.8", False), (mine, True)):
+        with httpx2.Client(transport=httpx2.HTTPTransport(local_address=source)) as caller:
+            answer = caller.post(f"{pool.address}/api/free", json=body).json()
+        assert (answer is not None) is freed
+        assert pool.get(lease).json()["state"] == ("ended" if freed else "held")
+    assert pool.get(lease).json()["ended"] == "reboot"
+
+
+def enrol(pool: ServiceProcess, address: str) -> str:
+    """An agent reports from this address; the machine's name."""
+    name = f"enrolled-{uuid.uuid4().hex[:8]}"
+    token = pool.send("POST", "/api/v1/tokens", {"name": name, "kind": "agent"}).json()["token"]
+    said = {"id": f"serial-{name}", "address": address, "facts": {"host_name": name}}
+    assert pool.send("POST", f"/api/v1/machines/{name}/beat", said, token).status_code == 200
+    return name
+
+
+def test_an_agent_takes_over_a_modern_lease_on_the_same_board(pool: ServiceProcess, board: str) -> None:
+    """Its holder goes on renewing the same id, with the same fence."""
+    lease = f"/api/v1/leases/{uuid.uuid4()}"
+    fence = pool.send("PUT", lease, {"selector": board}).json()["fence"]
+    name = enrol(pool, board)
+    renewed = pool.send("POST", f"{lease}/renew").json()
+    assert (renewed["state"], renewed["fence"]) == ("held", fence)
+    assert [machine["name"] for machine in renewed["machines"]] == [name]
+    machines = pool.get("/api/v1/machines").json()
+    assert [machine["name"] for machine in machines if machine["address"] == board] == [name]
+    assert [one["HostName"] for one in pool.get("/api").json() if one["IpAddress"] == board] == [name]
+
+
+def test_only_strangers_in_a_row_are_noticed_and_then_nobody_is_granted_the_board(
+    pool: ServiceProcess, board: str
+) -> None:
+    """A board that says its own name begins the count anew; one that says none does not count."""
+    name = enrol(pool, board)
+    for host in ("stranger", "stranger", name.upper(), "stranger", "", "stranger"):
+        pool.old("update", board, user=None, HostName=host)
+        assert pool.get(f"/api/v1/machines/{name}").json()["state"] == "free"
+    for _ in range(3):
+        pool.old("update", board, user=None, HostName="stranger")
+    lease = f"/api/v1/leases/{uuid.uuid4()}"
+    assert pool.send("PUT", lease, {"selector": name, "queue": False}).json()["error"]["code"] == "held"
+    assert pool.send("PUT", lease, {"selector": name}).json()["state"] == "waiting"
