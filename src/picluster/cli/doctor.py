@@ -90,6 +90,7 @@ def _mark(state: str) -> str:
 
 def examine(url: str | None, token: str | None) -> Findings:
     """Everything that is looked at, from this computer outwards."""
+    from picluster.cli.common import PATIENCE_S
     from picluster.client import where
     from picluster.client.sync import Client
 
@@ -106,7 +107,7 @@ def examine(url: str | None, token: str | None) -> Findings:
             reachable = reachable or finding.state == "ok"
             yield finding
     if reachable:
-        with Client(",".join(place.addresses), place.token or "", place.user) as pool:
+        with Client(",".join(place.addresses), place.token or "", place.user, patience_s=PATIENCE_S) as pool:
             yield from _service(pool, place)
 
 
