@@ -14,14 +14,11 @@ class Stub:
     def __init__(self, *replies: bytes) -> None:
         self._replies = list(replies)
         self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.asked: list[bytes] = []
         """The first line of each request."""
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     def _serve(self) -> None:
         while True:
