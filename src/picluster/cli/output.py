@@ -115,21 +115,36 @@ def _csv(rows: Sequence[Any], columns: Mapping[str, Callable[[Any], object]]) ->
 
 
 def _table(rows: Sequence[Any], columns: Mapping[str, Callable[[Any], object]]) -> None:
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    terminal = sys.stdout.isatty()
-    console = Console(highlight=False, width=None if terminal else 10_000)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for number, name in enumerate(columns):
-        table.add_column(name.upper(), no_wrap=True, overflow="ellipsis", min_width=4 if number else None)
-    for row in rows:
-        cells = [plain(str(value(row)).replace("\n", " ")) for value in columns.values()]
-        table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in cells))
+    cells = [[plain(str(value(row)).replace("\n", " ")) for value in columns.values()] for row in rows]
+    natural = [max(map(cell_len, column)) for column in zip(list(columns), *cells, strict=True)]
+    room = Console().width if sys.stdout.isatty() else 10_000
+    widths = fitting(natural, room - GAP * len(natural))
+    console = Console(highlight=False, width=sum(widths) + GAP * len(widths))
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for name, width in zip(columns, widths, strict=True):
+        table.add_column(name.upper(), no_wrap=True, overflow="ellipsis", width=width)
+    for line in cells:
+        table.add_row(*(Text(cell, style=COLOURS.get(cell, "")) for cell in line))
     with console.capture() as capture:
         console.print(table)
     print("\n".join(printed.rstrip() for printed in capture.get().splitlines()))
+
+
+GAP, NARROWEST = 2, 7
+"""Blanks between columns; and what is left of one that gives way, at least."""
+
+
+def fitting(natural: Sequence[int], room: int) -> list[int]:
+    """Widths of columns, for so much room together: the widest gives way first; the first, the name, never."""
+    widths = list(natural)
+    while sum(widths) > room and max(widths[1:], default=0) > NARROWEST:
+        widths[widths.index(max(widths[1:]), 1)] -= 1
+    return widths
 
 
 # Times, in words
@@ -139,7 +154,7 @@ def span(seconds: float | None) -> str:
     """`45 s`, `12 min`, `3 h 20 min`, `4 d`; empty for none."""
     if seconds is None:
         return ""
-    whole = int(max(0.0, seconds))
+    whole = round(max(0.0, seconds))
     if whole < 120:
         return f"{whole} s"
     if whole < 7_200:
