@@ -27,7 +27,9 @@ def page() -> str:
 
 
 def _helps() -> Iterator[str]:
-    context = click.Context(main, info_name="picluster", max_content_width=WIDTH, terminal_width=WIDTH)
+    context = click.Context(
+        main, info_name="picluster", max_content_width=WIDTH, terminal_width=WIDTH, **main.context_settings
+    )
     for name in sorted(COMMANDS):
         command = main.get_command(context, name)
         assert command is not None

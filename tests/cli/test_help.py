@@ -77,7 +77,7 @@ def test_nothing_typed_is_help(sh: Shell) -> None:
         "lock --for 1s",
         "lock --for 31d",
         "lock --count 0",
-        "lock --count 9",
+        "lock --count 65",
         "lock --priority 4",
         "lock --timeout ever",
         "lock ''",

@@ -676,12 +676,19 @@ def test_strange_updates_count_only_in_a_row(day: Day, host: str) -> None:
     assert day.machine("advisory").service is Service.IN_SERVICE
 
 
-def test_a_beat_of_the_board_itself_ends_the_row(day: Day) -> None:
-    """It is there, at that address."""
-    for _ in range(5):
-        strange_update(day)
+def test_beats_of_the_board_itself_do_not_hide_the_stranger(day: Day) -> None:
+    """Both are alive at one address, which is the very thing that somebody has to look at."""
+    for _ in range(3):
         strange_update(day)
         day.beats("advisory")
+    assert day.machine("advisory").service is Service.ATTENTION
+
+
+def test_a_move_to_another_address_leaves_the_stranger_behind(day: Day) -> None:
+    strange_update(day)
+    strange_update(day)
+    day.beats("advisory", address="10.0.0.99")
+    strange_update(day)
     assert day.machine("advisory").service is Service.IN_SERVICE
 
 

@@ -24,10 +24,11 @@ PRINCIPALS = ("viewer", "user", "operator", "admin", "agent", "join", "nobody", 
 READERS = {"viewer", "user", "operator", "admin", "legacy"}
 USERS = READERS - {"viewer"}
 OPERATORS = {"operator", "admin"}
+EVERYBODY = set(PRINCIPALS)
 
 CALLS = {
-    "the list": ("GET", "machines", None, READERS | {"nobody"}),
-    "one machine": ("GET", "machines/{board}", None, READERS | {"nobody"}),
+    "the list": ("GET", "machines", None, EVERYBODY),
+    "one machine": ("GET", "machines/{board}", None, EVERYBODY),
     "leases": ("GET", "leases", None, READERS),
     "one lease": ("GET", "leases/{lease}", None, READERS),
     "the queue": ("GET", "queue", None, READERS),

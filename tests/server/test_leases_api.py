@@ -128,10 +128,20 @@ def test_a_hard_limit_ends_also_what_is_until_released(api: Api, board: Board) -
     assert 99 < held["expires_in_s"] <= 100
 
 
-@pytest.mark.parametrize("count", [9, 1000, 10**30, 0, -1])
+@pytest.mark.parametrize("count", [65, 1000, 10**30, 0, -1])
 def test_nobody_holds_up_a_lab(api: Api, count: int) -> None:
-    answer = api.put(fresh_lease(), {"count": count}, api.token("user"))
-    assert refusal(answer, 400, "malformed")["fields"] == {"count": "must be from 1 to 8"}
+    answer = api.put(fresh_lease(), {"count": count}, api.token("operator"))
+    assert refusal(answer, 400, "malformed")["fields"] == {"count": "must be from 1 to 64"}
+
+
+def test_a_user_has_eight_machines_at_most_in_one_lease(api: Api) -> None:
+    """An operator may have more, if there are so many."""
+    refusal(api.put(fresh_lease(), {"count": 9}, api.token("user")), 403, "not_allowed")
+    refusal(
+        api.put(fresh_lease(), {"selector": "name:none", "count": 9}, api.token("operator")),
+        409,
+        "unsatisfiable",
+    )
 
 
 def test_several_boards_are_one_lease(api: Api) -> None:
@@ -400,7 +410,7 @@ def test_a_page_behind_a_lease_that_nobody_knows_is_refused(api: Api) -> None:
 
 
 BAD_FIELDS: list[tuple[dict[str, Any], set[str]]] = [
-    ({"count": 9, "ttl_s": 2, "priority": 4, "job": "x" * 10_000}, {"count", "ttl_s", "priority", "job"}),
+    ({"count": 65, "ttl_s": 2, "priority": 4, "job": "x" * 10_000}, {"count", "ttl_s", "priority", "job"}),
     ({"wait_s": -1, "not_after_s": 0, "selector": "x" * 17_000}, {"wait_s", "not_after_s", "selector"}),
     ({"queue": "maybe", "on_reboot": "explode", "ttl_s": "long"}, {"queue", "on_reboot", "ttl_s"}),
     ({"job": None, "selector": 5, "count": 1.5, "priority": []}, {"job", "selector", "count", "priority"}),
@@ -546,4 +556,4 @@ def test_the_bounds_of_lists_are_named(api: Api) -> None:
     error = refusal(api.get("leases?limit=0&state=asleep"), 400, "malformed")
     assert set(error["fields"]) == {"limit", "state"}
     refusal(api.get("queue?limit=1001"), 400, "malformed")
-    refusal(api.get("explain?count=9"), 400, "malformed")
+    refusal(api.get("explain?count=65"), 400, "malformed")

@@ -51,7 +51,7 @@ def lock_options(command: Any) -> Any:
             help="How long: 90s, 15m, 2h, 1d or ever.  [default: 8h]",
         ),
         click.option(
-            "--count", type=click.IntRange(1, 8), default=1, help="So many machines, all or nothing."
+            "--count", type=click.IntRange(1, 64), default=1, help="So many machines, all or nothing."
         ),
         click.option(
             "--priority", type=click.IntRange(0, 3), default=1, help="0 lets others pass.  [default: 1]"

@@ -36,7 +36,6 @@ def plain(machine: Machine, report: Report, epoch: int) -> bool:
         machine.presence is Presence.ONLINE
         and machine.seen_epoch == epoch
         and not machine.cleaning
-        and not machine.strange_updates
         and machine.boot_id == report.boot_id
         and machine.address == report.address
         and machine.id == report.id
@@ -168,7 +167,7 @@ def _reported(ledger: Ledger, machine: Machine, report: Report) -> Machine:
         presence=Presence.ONLINE,
         presence_since_s=ledger.now if came_back else machine.presence_since_s,
         seen_epoch=ledger.state.epoch,
-        strange_updates=0,
+        strange_updates=machine.strange_updates if report.address == machine.address else 0,
     )
     if new == machine:
         return machine
@@ -390,7 +389,7 @@ def forget(ledger: Ledger, ask: Forget) -> Machine:
         raise Conflict(
             f"{machine.name} is held by {holder}.", f"`picluster unlock {machine.name}` first.", holder=holder
         )
-    return _forgotten(ledger, machine, ask.by)
+    return _forgotten(ledger, machine, ask.by, ask.reason)
 
 
 def forget_address(ledger: Ledger, ask: ForgetAddress) -> Machine:
@@ -403,15 +402,16 @@ def forget_address(ledger: Ledger, ask: ForgetAddress) -> Machine:
     return _forgotten(ledger, machine, ask.by)
 
 
-def _forgotten(ledger: Ledger, machine: Machine, by: Actor) -> Machine:
+def _forgotten(ledger: Ledger, machine: Machine, by: Actor, reason: str = "") -> Machine:
     ledger.save(replace(machine, deleted=True, deleted_s=ledger.now))
     ledger.heard.pop(machine.name, None)
-    ledger.note("machine.forgotten", by, machine=machine.name)
+    ledger.note("machine.forgotten", by, machine=machine.name, detail={"reason": reason} if reason else {})
     return machine
 
 
 def _named(ledger: Ledger, name: str) -> Machine:
-    machine = ledger.roster.machines.get(name)
+    """By name or address, as it is read."""
+    machine = ledger.roster.machine_called(name)
     if machine is None:
         raise NotFound(f"No machine is called {name!r}.", "`picluster list` shows what there is.")
     return machine

@@ -144,6 +144,7 @@ class Forget:
 
     by: Actor
     machine: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

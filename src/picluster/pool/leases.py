@@ -35,6 +35,9 @@ from picluster.pool.selector import parse
 PRIORITIES = {Role.USER: 1, Role.OPERATOR: 2, Role.ADMIN: 3}
 """The highest priority that a role may ask for."""
 
+MOST_FOR_USERS = 8
+"""Machines in one lease of a user: more would let one job hold up a lab."""
+
 
 # Asking
 
@@ -120,6 +123,11 @@ def _same(known: Lease, ask: Acquire) -> None:
 
 
 def _permitted(roster: Roster, ask: Acquire) -> None:
+    if ask.count > MOST_FOR_USERS and ask.by.role < Role.OPERATOR:
+        raise NotAllowed(
+            f"count {ask.count} is above what your role may ask for ({MOST_FOR_USERS}).",
+            "Ask for fewer, or an operator to do it.",
+        )
     highest = PRIORITIES.get(ask.by.role, 0)
     if ask.priority > highest:
         raise NotAllowed(
@@ -181,7 +189,7 @@ def _held(ledger: Ledger, group: Group) -> Held:
     hint = "Ask again with queue: true (`picluster wait`) to get your turn."
     if len(machines) == 1 and leases:
         held = leases[0]
-        end = min(ledger.expires_s(held), ledger.limit_s(held))
+        end = min(ledger.expires_s(held) - ledger.policy.slack_s, ledger.limit_s(held))
         return Held(
             f"{machines[0].name} is held by {held.holder}" + (f" for {held.job!r}." if held.job else "."),
             hint,

@@ -51,8 +51,8 @@ def list_reader(request: Request) -> Actor | None:
     """The list of machines is open to read while the old door is, unless a setting closes it."""
     actor = maybe_actor(request)
     settings = context_of(request).settings
-    if actor is None and settings.legacy_door and settings.public_list:
-        return None
+    if settings.legacy_door and settings.public_list:
+        return actor
     return require(actor, Role.VIEWER)
 
 

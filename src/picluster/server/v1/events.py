@@ -25,6 +25,9 @@ from picluster.wire import LARGEST_NUMBER, EventAnswer, text_problem
 PING_S = 15.0
 """Proxies cut idle connections; a page that hears nothing for longer knows that it is stale."""
 
+AHEAD_US = 60_000_000
+"""Another replica may have seen more than this one; a minute more it has only in somebody's imagination."""
+
 router = APIRouter(tags=["events"])
 
 
@@ -54,8 +57,9 @@ def _position(context: Context, text: str) -> int | None:
         raise Malformed(
             "after: must be an event id, EPOCH.REVISION", "Leave it out to begin with now.", field="after"
         )
-    too_old = context.wall_us() - int(context.settings.policy.kept_s * 1e6)
-    return int(revision) if int(epoch) == context.view.roster.epoch and int(revision) >= too_old else None
+    now_us = context.wall_us()
+    known = now_us - int(context.settings.policy.kept_s * 1e6) <= int(revision) <= now_us + AHEAD_US
+    return int(revision) if int(epoch) == context.view.roster.epoch and known else None
 
 
 async def _stream(context: Context, start: int | None) -> AsyncIterator[bytes]:

@@ -22,6 +22,7 @@ from picluster.server.present import lease_answer
 from picluster.server.v1.common import InContext, Limit, User, Viewer, Wait, answer
 from picluster.wire import (
     LONGEST_SELECTOR,
+    MOST_MACHINES,
     Explanation,
     LeaseAnswer,
     LeaseRequest,
@@ -134,7 +135,7 @@ async def explain(
     context: InContext,
     actor: Viewer,
     q: str = "",
-    count: Annotated[int, Query(ge=1, le=8)] = 1,
+    count: Annotated[int, Query(ge=1, le=MOST_MACHINES)] = 1,
 ) -> Response:
     """What a selector would get now, machine by machine."""
     problem = text_problem(q, LONGEST_SELECTOR)

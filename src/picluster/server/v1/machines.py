@@ -74,9 +74,9 @@ async def patch_machine(name: str, change: MachineAmendment, context: InContext,
 async def delete_machine(
     name: str, context: InContext, actor: User, reason: Annotated[str, Query(max_length=255)] = ""
 ) -> Response:
-    """Forget a machine that nobody holds."""
-    before = context.view.roster.machines.get(name)
-    await context.coordinator.ask(Forget(actor, name))
-    if before is None:
-        raise NotFound(f"No machine is called {name!r}.")
-    return answer(machine_answer(context.view, context.settings.policy, before))
+    """Forget a machine that nobody holds; as it was."""
+    problem = text_problem(reason)
+    if problem:
+        raise Malformed(f"reason: {problem}", field="reason")
+    machine = await context.coordinator.ask(Forget(actor, name, reason))
+    return answer(machine_answer(context.view, context.settings.policy, machine))
