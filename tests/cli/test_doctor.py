@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +132,27 @@ def test_machines_that_need_somebody(
     assert result.exit_code == 0
     assert f"• {name}: quarantined: too hot�[2J" in result.stdout
     assert f"picluster undrain {name}" in result.stdout
+
+
+def agent_beats(pool: ServiceProcess, name: str, address: str, port: int) -> None:
+    token = pool.send("POST", "/api/v1/tokens", {"name": name, "kind": "agent"}).json()["token"]
+    said = {"id": name, "address": address, "ssh_port": port}
+    assert pool.send("POST", f"/api/v1/machines/{name}/beat", said, token).status_code == 200
+
+
+def test_a_board_that_i_have_and_cannot_reach(sh: Shell, pool: ServiceProcess) -> None:
+    """Locked and unreachable is worth knowing; locked and answering, too."""
+    with socket.create_server(("127.0.0.2", 0)) as sshd:
+        agent_beats(pool, "near", "127.0.0.2", sshd.getsockname()[1])
+        agent_beats(pool, "far", "127.0.0.3", sshd.getsockname()[1])
+        leases = [f"/api/v1/leases/{uuid.uuid4()}" for _ in range(2)]
+        for lease, name in zip(leases, ("near", "far"), strict=True):
+            assert pool.send("PUT", lease, {"selector": name}).json()["state"] == "held"
+        findings = found(sh, 0)
+    for lease in leases:
+        pool.send("DELETE", lease)
+    assert (findings["near"]["state"], findings["far"]["state"]) == ("ok", "hint")
+    assert "cannot be reached" in findings["far"]["found"]
 
 
 @pytest.fixture

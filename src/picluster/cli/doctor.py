@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from collections import Counter
@@ -25,6 +26,9 @@ CLOCK_OFF_S = 60.0
 
 SILENT_S = 24 * 3_600.0
 """A board that nobody has heard for a day has been forgotten rather than switched off for the night."""
+
+REACH_S = 2.0
+"""A board on the same network answers in milliseconds."""
 
 DISTRIBUTION = "pi-cluster-service"
 
@@ -197,6 +201,7 @@ def _service(pool: Client, place: Where) -> Findings:
     yield _versions(me)
     yield _clock(me, (before + time.time()) / 2)
     yield from _machines(pool)
+    yield from _mine(pool, me)
 
 
 def _versions(me: WhoAmI) -> Finding:
@@ -252,3 +257,25 @@ def _machines(pool: Client) -> Findings:
                 f"not heard for {machine.seen_s / 86_400:.0f} d",
                 f"Switch it on, or `picluster delete {machine.name}`.",
             )
+
+
+def _mine(pool: Client, me: WhoAmI) -> Findings:
+    """Whether the boards that one has locked can be reached from this computer."""
+    try:
+        machines = [one for one in pool.machines() if one.lease and one.lease.holder == me.name]
+    except PiclusterError:
+        return
+    for machine in machines:
+        place = f"{machine.address} port {machine.ssh_port}"
+        try:
+            socket.create_connection((machine.address, machine.ssh_port), REACH_S).close()
+        except OSError as problem:
+            why = problem.strerror or f"nothing came within {REACH_S:g} s"
+            yield Finding(
+                machine.name,
+                "hint",
+                f"you have it, and it cannot be reached from here: {place}: {why}",
+                "Is SSH running there, and is there a way to its network (VPN, firewall)?",
+            )
+        else:
+            yield Finding(machine.name, "ok", f"you have it, and {place} answers")
