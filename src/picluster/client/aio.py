@@ -13,7 +13,16 @@ import httpx2
 from picluster import __version__
 from picluster.client import flows, where
 from picluster.client.flows import Answer, Flow, NoAnswer, Pause, Send, Session, Step
-from picluster.client.sync import UNANSWERED, Watch, headers, nobody, retry_after_s, timeout, unanswered
+from picluster.client.sync import (
+    UNANSWERED,
+    Watch,
+    headers,
+    nobody,
+    retry_after_s,
+    timeout,
+    trust,
+    unanswered,
+)
 from picluster.errors import LeaseLost, PiclusterError, Unavailable
 from picluster.wire import (
     EventAnswer,
@@ -42,7 +51,9 @@ class AsyncClient:
         verify: Any = True,
     ) -> None:
         self.session = Session(where.find(url, token, user), patience_s)
-        self._http = httpx2.AsyncClient(verify=verify, headers={"User-Agent": f"picluster/{__version__}"})
+        self._http = httpx2.AsyncClient(
+            verify=trust(self.session, verify), headers={"User-Agent": f"picluster/{__version__}"}
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -63,7 +63,9 @@ class Client:
     ) -> None:
         self.session = Session(where.find(url, token, user), patience_s)
         self._http = httpx2.Client(
-            verify=verify, headers={"User-Agent": f"picluster/{__version__}"}, limits=_LIMITS
+            verify=trust(self.session, verify),
+            headers={"User-Agent": f"picluster/{__version__}"},
+            limits=_LIMITS,
         )
 
     def __enter__(self) -> Self:
@@ -379,6 +381,11 @@ _LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepa
 
 UNANSWERED = (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError)
 """What says that there was no answer; a host name that cannot be looked up at all is a `UnicodeError`."""
+
+
+def trust(session: Session, verify: Any) -> Any:
+    """Which certificates to trust: reading them takes longer than a whole call, and plain HTTP needs none."""
+    return verify if any(one.startswith("https:") for one in session.where.addresses) else False
 
 
 def headers(step: Send) -> dict[bytes, bytes]:
