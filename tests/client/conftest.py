@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
-from tests.service import ServiceProcess, on_sqlite, service
+from tests.service import KEY, PATIENCE_S, ServiceProcess, on_sqlite, service
 
 BRISK = {
     "PICLUSTER_PULSE_S": "0.2",
@@ -40,6 +41,8 @@ def boards(pool: ServiceProcess, count: int = 1) -> list[str]:
     """Names of so many new boards, which `name:PREFIX-*` finds; their addresses are NAME.lab."""
     prefix = f"b{next(_numbers)}"
     names = [f"{prefix}-{number}" for number in range(count)]
-    for name in names:
-        pool.old("update", f"{name}.lab", HostName=name, Platform=f"Cortex-A72 {prefix}")
+    with httpx2.Client(base_url=pool.address, verify=False, timeout=PATIENCE_S) as asking:
+        for name in names:
+            said = {"IpAddress": f"{name}.lab", "HostName": name, "Platform": f"Cortex-A72 {prefix}"}
+            assert asking.post("/api/update", json={"ApiKey": KEY, **said}).status_code == 200
     return names
