@@ -37,12 +37,12 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
         yield running
 
 
-def boards(pool: ServiceProcess, count: int = 1) -> list[str]:
+def boards(pool: ServiceProcess, count: int = 1, key: str = KEY) -> list[str]:
     """Names of so many new boards, which `name:PREFIX-*` finds; their addresses are NAME.lab."""
     prefix = f"b{next(_numbers)}"
     names = [f"{prefix}-{number}" for number in range(count)]
     with httpx2.Client(base_url=pool.address, verify=False, timeout=PATIENCE_S) as asking:
         for name in names:
             said = {"IpAddress": f"{name}.lab", "HostName": name, "Platform": f"Cortex-A72 {prefix}"}
-            assert asking.post("/api/update", json={"ApiKey": KEY, **said}).status_code == 200
+            assert asking.post("/api/update", json={"ApiKey": key, **said}).status_code == 200
     return names

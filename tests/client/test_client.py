@@ -9,7 +9,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -263,9 +262,13 @@ def test_a_client_that_was_closed_loses_its_leases_and_says_so(pool: ServiceProc
 # Restarts, and who dies
 
 
+UMLAUTS = "schlüssel"
+"""A shared key that people chose."""
+
+
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with service(*on_sqlite(tmp_path_factory.mktemp("victim")), **BRISK) as running:
+    with service(*on_sqlite(tmp_path_factory.mktemp("victim")), RPI_APIKEY=UMLAUTS, **BRISK) as running:
         yield running
 
 
@@ -279,7 +282,7 @@ def own(victim: ServiceProcess) -> ServiceProcess:
 
 def test_a_restart_costs_a_holder_nothing(own: ServiceProcess, often: None) -> None:
     """Killed and started again: the same lease, the same fence, renewed on; with `await` too."""
-    one, two = boards(own, 2)
+    one, two = boards(own, 2, key=UMLAUTS)
 
     def renewed(now: Callable[[], object]) -> None:
         before = now()
@@ -313,7 +316,7 @@ def test_a_restart_costs_a_holder_nothing(own: ServiceProcess, often: None) -> N
 
 def test_a_restart_costs_a_waiter_nothing(own: ServiceProcess) -> None:
     """It keeps its place, and gets the machine when its turn comes."""
-    (name,) = boards(own)
+    (name,) = boards(own, key=UMLAUTS)
     trouble: list[Step] = []
     lease_id = str(uuid.uuid4())
     with ThreadPoolExecutor(1) as threads, Client(own.address, ADMIN) as client:
@@ -369,7 +372,7 @@ with Client({pool.address!r}, {ADMIN!r}) as cluster, cluster.lease({name!r}, ttl
         try:
             until(lambda: lease_on(pool, name))
             started = pool.get("/api/v1/whoami").json()["service_s"]
-            until(lambda: pool.get("/api/v1/whoami").json()["service_s"] > started + 4.0)
+            until(lambda: pool.get("/api/v1/whoami").json()["service_s"] > started + 3.6)
             assert lease_on(pool, name)
         finally:
             child.kill()
@@ -380,7 +383,7 @@ with Client({pool.address!r}, {ADMIN!r}) as cluster, cluster.lease({name!r}, ttl
 
 def test_the_end_of_a_block_does_not_hang_on_a_dead_service(own: ServiceProcess) -> None:
     """The error of the block is what its owner sees; the lease runs out by itself."""
-    (name,) = boards(own)
+    (name,) = boards(own, key=UMLAUTS)
 
     def block() -> None:
         with Client(own.address, ADMIN, patience_s=0.1) as client, client.lease(name):
@@ -460,12 +463,11 @@ def test_an_address_without_a_service_is_unavailable(address: str) -> None:
         asyncio.run(story())
 
 
-def test_a_key_with_an_umlaut_opens_the_old_door(tmp_path: Path) -> None:
-    with service(*on_sqlite(tmp_path), RPI_APIKEY="schlüssel") as running:
-        with Client(running.address, "schlüssel", "jörg 🍓 ") as client:
-            assert client.whoami().name == "legacy:jörg 🍓 "
-        with Client(running.address, "schlussel", "jörg") as client, pytest.raises(NotAuthenticated):
-            client.whoami()
+def test_a_key_with_an_umlaut_opens_the_old_door(own: ServiceProcess) -> None:
+    with Client(own.address, UMLAUTS, "jörg 🍓 ") as client:
+        assert client.whoami().name == "legacy:jörg 🍓 "
+    with Client(own.address, "schlussel", "jörg") as client, pytest.raises(NotAuthenticated):
+        client.whoami()
 
 
 # Following
@@ -473,7 +475,7 @@ def test_a_key_with_an_umlaut_opens_the_old_door(tmp_path: Path) -> None:
 
 def test_a_stream_is_resumed_where_it_broke(own: ServiceProcess) -> None:
     """What happens while the service is away and after it is told once, and nothing twice."""
-    (name,) = boards(own)
+    (name,) = boards(own, key=UMLAUTS)
     seen: list[tuple[str, str]] = []
 
     def watch() -> None:
