@@ -56,8 +56,7 @@ async def _demonstrate(lab: Lab, quiet: bool) -> None:
     assert this is not None
     loop.add_signal_handler(signal.SIGTERM, this.cancel)
     await ready(lab)
-    token = await token_for(lab, "you", role="operator")
-    talk(_welcome(lab.url, token))
+    talk(_welcome(lab.url, await token_for(lab, "you", role="operator"), await token_for(lab, "eve")))
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(inhabit(lab))
@@ -67,19 +66,23 @@ async def _demonstrate(lab: Lab, quiet: bool) -> None:
         talk("The demonstration is over.")
 
 
-def _welcome(url: str, token: str) -> str:
+def _welcome(url: str, yours: str, eves: str) -> str:
     return f"""
 A pool of eight simulated boards is at {url} - open it in a browser.
 
 In another terminal:
 
-  export PICLUSTER_URL={url} PICLUSTER_TOKEN={token}
+  export PICLUSTER_URL={url} PICLUSTER_TOKEN={yours}
   picluster list                      what there is, and who has it
   picluster lock model:pi5            a Pi 5, or who has them
   picluster wait model:pi5            a Pi 5, when it is your turn
   picluster queue                     who waits, and why
   picluster unlock --me               give back
   picluster watch                     everything that changes, live
+
+And in a third, to be refused and to wait, as somebody else:
+
+  export PICLUSTER_URL={url} PICLUSTER_TOKEN={eves}
 
 pi5-b overheats, zero2w-a will disappear, and max waits for it. Ctrl-C ends all of it.
 """

@@ -40,7 +40,7 @@ def model(machine: MachineAnswer) -> str:
     return str(machine.facts.get("model") or short)
 
 
-def labels(machine: MachineAnswer) -> str:
+def labels_of(machine: MachineAnswer) -> str:
     return " ".join(f"{key}:{value}" if value else key for key, value in sorted(machine.labels.items()))
 
 
@@ -63,7 +63,7 @@ COLUMNS = {
     "holder": holder,
     "job": lambda machine: machine.lease.job if machine.lease else machine.reason,
     "time": until,
-    "labels": labels,
+    "labels": labels_of,
 }
 WIDE = {
     "address": lambda machine: machine.address,
@@ -115,6 +115,8 @@ def show_command(pool: Client, name: str, output: str) -> None:
     if others:
         raise NotFound(f"{name!r} matches {len(others) + 1} machines.", "`picluster list` shows several.")
     facts = {key.replace("_", " "): value for key, value in sorted(machine.facts.items())}
+    if isinstance(facts.get("mem"), int):
+        facts["mem"] = f"{facts['mem'] / 2**30:.3g} GiB"
     about = {
         "name": machine.name,
         "state": machine.state + (f" ({machine.reason})" if machine.reason else ""),
@@ -125,7 +127,7 @@ def show_command(pool: Client, name: str, output: str) -> None:
         "time": until(machine),
         "last heard": f"{span(machine.seen_s)} ago",
         "temperature": temperature(machine),
-        "labels": labels(machine),
+        "labels": labels_of(machine),
         "comment": machine.comment,
         "fence": machine.fence or "",
     }
@@ -151,8 +153,15 @@ def label_command(ctx: click.Context, pool: Client, name: str, labels: Sequence[
         else:
             key, _, value = one.partition("=")
             changes[key] = value
-    found = named(pool, [name])
-    ctx.exit(each(found, lambda machine: pool.amend(machine.name, labels=changes)))
+
+    def label(machine: MachineAnswer) -> None:
+        amended = pool.amend(machine.name, labels=changes)
+        talk(f"{machine.name}: {labels_of(amended) or 'no labels'}")
+        for key, value in changes.items():
+            if value is None and key in amended.labels:
+                talk(f"{key} is what {machine.name} says of itself; it stays until the board says otherwise.")
+
+    ctx.exit(each(named(pool, [name]), label))
 
 
 @click.command("comment")
@@ -166,7 +175,12 @@ def comment_command(ctx: click.Context, pool: Client, name: str, text: str) -> N
     \b
     picluster comment pi-1 "new SD card since Monday"
     """
-    ctx.exit(each(named(pool, [name]), lambda machine: pool.amend(machine.name, comment=text)))
+
+    def comment(machine: MachineAnswer) -> None:
+        pool.amend(machine.name, comment=text)
+        talk(f"{machine.name}: {text}" if text else f"{machine.name} has no comment any more.")
+
+    ctx.exit(each(named(pool, [name]), comment))
 
 
 @click.command("drain")

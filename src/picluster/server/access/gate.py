@@ -118,7 +118,7 @@ def require(actor: Actor | None, role: Role) -> Actor:
         )
     if actor.role < role:
         raise NotAllowed(
-            f"This needs the role {role.name.lower()}; {actor.name} is {actor.role.name.lower()}.",
+            f"This needs the role {role.name.lower()}; {actor.name} has the role {actor.role.name.lower()}.",
             "Ask an admin.",
         )
     return actor
