@@ -1,0 +1,7 @@
+"""`python -m picluster.agent`"""
+
+import sys
+
+from picluster.agent.cli import main
+
+sys.exit(main())

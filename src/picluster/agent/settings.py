@@ -1,0 +1,167 @@
+"""What the agent was told: flags, then the environment, then /etc/picluster/agent.conf. All in the same words."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from .http1 import Address
+from .tree import Tree, clean, whole
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+
+DEFAULT_PORT = 1337
+"""Of the service; meant when an address names neither scheme nor port."""
+CONFIG = "/etc/picluster/agent.conf"
+TOKEN_FILE = "/etc/picluster/token"  # noqa: S105  a place, not a secret
+STATE = "/var/lib/picluster"
+CREDENTIAL = "token"
+"""As in `LoadCredential=token:/etc/picluster/token`."""
+MOST_LABELS = 64
+LONGEST_LABEL = 255
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_API = re.compile(r"/api(/v1)?$")
+_LABEL_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
+_YES = ("1", "yes", "true", "on")
+
+
+class Unusable(Exception):
+    """The agent cannot start like this; says what to write where."""
+
+
+class Settings(NamedTuple):
+    """`find` makes them."""
+
+    addresses: tuple[Address, ...]
+    token_file: Path | None
+    token: str
+    """Used where there is no file."""
+    name: str | None
+    address: str | None
+    """Where people reach this board, if that is not where its packets leave from."""
+    labels: dict[str, str]
+    ca_file: Path | None
+    state: Path
+    ssh_user: str
+    ssh_port: int
+    vcgencmd: bool
+
+    def read_token(self) -> str:
+        """Read anew for each beat, so that a new token works without a restart. Empty if there is none."""
+        if self.token_file is None:
+            return self.token
+        try:
+            with self.token_file.open("rb") as file:
+                return sendable(file.read(4096))
+        except OSError:
+            return ""
+
+    def trust(self) -> ssl.SSLContext:
+        """Whom to believe that it is the service: this system's authorities, or the one that was named."""
+        import ssl  # several megabytes that a board in a closed network need not spend
+
+        try:
+            return ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
+        except OSError as problem:
+            raise OSError(problem.errno, f"{self.ca_file}: {problem.strerror or problem}") from None
+
+
+def find(flags: Mapping[str, str | None], environ: Mapping[str, str], tree: Tree) -> Settings:
+    """`flags` by the names of the environment. Raises `Unusable`."""
+    told: dict[str, str] = {**read_config(tree), **{key: value for key, value in environ.items() if value}}
+    told.update({key: value for key, value in flags.items() if value})
+    token_file, token = _token(flags, told, tree)
+    port = whole(told.get("PICLUSTER_SSH_PORT", "22"))
+    if port is None or not 1 <= port <= 65_535:
+        raise Unusable("PICLUSTER_SSH_PORT is a number from 1 to 65535")
+    ca_file = told.get("PICLUSTER_CA_FILE")
+    return Settings(
+        addresses=read_addresses(told.get("PICLUSTER_URL", "")),
+        token_file=token_file,
+        token=token,
+        name=told.get("PICLUSTER_NAME"),
+        address=told.get("PICLUSTER_ADDRESS"),
+        labels=read_labels(told.get("PICLUSTER_LABELS", "")),
+        ca_file=Path(ca_file) if ca_file else None,
+        state=Path(told.get("PICLUSTER_STATE") or told.get("STATE_DIRECTORY") or tree.at(STATE)),
+        ssh_user=clean(told.get("PICLUSTER_SSH_USER", ""), 255),
+        ssh_port=port,
+        vcgencmd=told.get("PICLUSTER_VCGENCMD", "").lower() in _YES,
+    )
+
+
+def read_config(tree: Tree) -> dict[str, str]:
+    """KEY=VALUE lines, as systemd's EnvironmentFile has them; what is none is skipped."""
+    found = {}
+    for line in tree.lines(CONFIG):
+        key, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            found[key.strip()] = value.strip().strip("\"'")
+    return found
+
+
+def _token(flags: Mapping[str, str | None], told: Mapping[str, str], tree: Tree) -> tuple[Path | None, str]:
+    """The file named by a flag or setting, the setting itself, systemd's credential, or the usual file."""
+    named = told.get("PICLUSTER_TOKEN_FILE")
+    if named and (flags.get("PICLUSTER_TOKEN_FILE") or not told.get("PICLUSTER_TOKEN")):
+        return Path(named), ""
+    if told.get("PICLUSTER_TOKEN"):
+        return None, sendable(told["PICLUSTER_TOKEN"].encode("utf-8", "replace"))
+    credentials = told.get("CREDENTIALS_DIRECTORY")
+    if credentials and os.path.exists(os.path.join(credentials, CREDENTIAL)):
+        return Path(credentials, CREDENTIAL), ""
+    return tree.at(TOKEN_FILE), ""
+
+
+def sendable(token: bytes) -> str:
+    """As it goes into a header; empty for what cannot."""
+    text = token.decode("utf-8", "replace").strip()
+    return text if text.isascii() and text.isprintable() and " " not in text else ""
+
+
+def read_addresses(text: str) -> tuple[Address, ...]:
+    """`host`, `host:1337`, `https://host/picluster/api/`, several with commas. Raises `Unusable`."""
+    found = tuple(_address(part.strip()) for part in text.split(",") if part.strip())
+    if not found:
+        raise Unusable(
+            f"no service is named: set PICLUSTER_URL in {CONFIG}, as in PICLUSTER_URL=http://host:1337"
+        )
+    return found
+
+
+def _address(text: str) -> Address:
+    named = bool(_SCHEME.match(text))
+    try:
+        parts = urlsplit(text if named else f"http://{text}")
+        port, host = parts.port, parts.hostname
+    except ValueError as problem:
+        raise Unusable(f"PICLUSTER_URL: {text!r} is no address: {problem}") from None
+    plain = text.isascii() and text.isprintable() and " " not in text
+    if parts.scheme not in ("http", "https") or not host or not plain:
+        raise Unusable(f"PICLUSTER_URL: {text!r} is no address; it looks like http://host:1337")
+    if port is None:
+        port = DEFAULT_PORT if not named else 443 if parts.scheme == "https" else 80
+    prefix = _API.sub("", parts.path.rstrip("/")).rstrip("/")
+    return Address(parts.scheme == "https", host, port, prefix)
+
+
+def read_labels(text: str) -> dict[str, str]:
+    """`camera,rack=b`: a word alone is a tag. Raises `Unusable`."""
+    found = {}
+    for part in text.split(","):
+        key, _, value = (word.strip() for word in part.partition("="))
+        if not part.strip():
+            continue
+        if not _LABEL_KEY.fullmatch(key):
+            raise Unusable(f"PICLUSTER_LABELS: {key[:80]!r} is no label; they look like camera,rack=b")
+        found[key] = clean(value, LONGEST_LABEL)
+    if len(found) > MOST_LABELS:
+        raise Unusable(f"PICLUSTER_LABELS: {len(found)} labels; {MOST_LABELS} are allowed")
+    return found
