@@ -34,12 +34,12 @@ class Context:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     wall_us: Callable[[], int] = wall_us
 
-    async def hold(self, wait_s: float, signature: Callable[[], object], *keys: Key) -> None:
-        """Hold a call open until what it would answer changes, at most `wait_s`.
+    async def hold(self, wait_s: float, before: object, signature: Callable[[], object], *keys: Key) -> None:
+        """Hold a call open while what it would answer is as `before`, at most `wait_s`.
 
-        Raises `Unavailable` when the service stops meanwhile, so that the client asks again elsewhere or later.
+        `before` is what the caller's own turn said: the view may be further by now. Raises `Unavailable` when
+        the service stops meanwhile, so that the client asks again elsewhere or later.
         """
-        before = signature()
         with self.view.waiter(*keys) as bell:
             deadline = asyncio.get_running_loop().time() + wait_s
             while signature() == before and not self.stopping.is_set():

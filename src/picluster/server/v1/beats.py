@@ -53,9 +53,13 @@ class Beats:
             self._hear(machine, report)
         else:
             machine = await context.coordinator.ask(Beat(actor, name, report, context.wall_us()))
-        if wait_s and self._orders_now(name) == known:
+        if wait_s:
             await context.hold(
-                wait_s, lambda: self._orders_now(name), ("machine", name), ("lease", machine.lease)
+                wait_s,
+                known,
+                lambda: self._orders_now(name),
+                ("machine", machine.name),
+                ("lease", machine.lease),
             )
         machine = context.view.roster.machine_named(name) or machine
         return encode(

@@ -179,7 +179,7 @@ async def _held_open(context: Context, lease: Lease, wait_s: float) -> Response:
 
     pending = lease.state is LeaseState.WAITING or (lease.state is LeaseState.HELD and not lease.ready)
     if wait_s and pending:
-        await context.hold(wait_s, lambda: _shown(current()), ("lease", lease.id))
+        await context.hold(wait_s, _shown(lease), lambda: _shown(current()), ("lease", lease.id))
     return answer(lease_answer(view, context.settings.policy, current()))
 
 
