@@ -164,6 +164,8 @@ class MachineList:
         self._fragments: dict[str, tuple[object, int, bytes]] = {}
         self._sorted: list[str] = []
         self._addresses: dict[str, str] | None = None
+        self._roster = context.view.roster
+        """Whose addresses these are: after a reload machines may be missing that nobody has said goodbye to."""
         context.view.listeners.append(self._changed)
 
     def all(self) -> tuple[bytes, bytes]:
@@ -240,7 +242,8 @@ class MachineList:
 
     def _render(self, second: int) -> bytes:
         roster, heard = self._context.view.roster, self._context.view.heard
-        if self._addresses is None:
+        if self._addresses is None or self._roster is not roster:
+            self._roster = roster
             self._addresses = dict(sorted(roster.by_address.items()))
             self._fragments = {
                 name: kept for name, kept in self._fragments.items() if name in roster.machines
