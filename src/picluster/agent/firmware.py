@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 EVERY_S = 300.0
 LIMIT_S = 2.0
 MOST_FAILURES = 3
+_DYING_S = 0.5
+"""That a killed one may take to be gone."""
 COMMAND = ("vcgencmd", "get_throttled")
 _ANSWER = re.compile(rb"throttled=0x([0-9a-fA-F]{1,8})\s*")
 
@@ -46,6 +48,10 @@ def ask(command: Sequence[str]) -> int | None:
         running.kill()
         if running.stdout:
             running.stdout.close()
+        try:
+            running.wait(timeout=_DYING_S)
+        except subprocess.TimeoutExpired:
+            pass  # it hangs in the kernel
         return None
     found = _ANSWER.fullmatch(said)
     return int(found[1], 16) if found and running.returncode == 0 else None
