@@ -69,7 +69,7 @@ def _lease(said: Any) -> LeaseHere:
         job=clean(_text(said["job"])),
         expires_in_s=None if expires is None else _number(expires),
         on_reboot=clean(_text(said.get("on_reboot", ""))),
-        keys=tuple(_key(key) for key in said.get("ssh_public_keys", ())[:MOST_KEYS]),
+        keys=_keys(said.get("ssh_public_keys", [])),
     )
 
 
@@ -79,12 +79,14 @@ def _text(value: Any) -> str:
     return value
 
 
-def _key(value: Any) -> str:
-    """One line, or it would be more keys than were granted."""
-    key = _text(value)
-    if len(key) > LONGEST_KEY or not key.isprintable():
+def _keys(values: Any) -> tuple[str, ...]:
+    """Each is one line, or it would be more keys than were granted."""
+    if not isinstance(values, list) or len(values) > MOST_KEYS:
+        raise TypeError("not a list of keys")
+    keys = tuple(_text(value) for value in values)
+    if not all(len(key) <= LONGEST_KEY and key.isprintable() for key in keys):
         raise ValueError("a key is not one line of text")
-    return key
+    return keys
 
 
 def _number(value: Any) -> float:
