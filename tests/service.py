@@ -22,6 +22,9 @@ GREETING = re.compile(r"^picluster serves .*:(\d+)$", re.MULTILINE)
 PATIENCE_S = 30.0
 """How long a condition may take before the test says that it never came; far above what it needs."""
 
+HTTP = httpx2.Client(verify=False, timeout=PATIENCE_S, limits=httpx2.Limits(max_keepalive_connections=0))
+"""A connection for each call, since services come and go; but not a TLS context, which takes 28 ms to make."""
+
 
 class ServiceProcess:
     """One service on a free port (or, restarted, on the port it had)."""
@@ -67,18 +70,16 @@ class ServiceProcess:
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, path: str, token: str = ADMIN) -> httpx2.Response:
-        return httpx2.get(
-            self.address + path, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE_S
-        )
+        return HTTP.get(self.address + path, headers={"Authorization": f"Bearer {token}"})
 
     def send(self, method: str, path: str, body: Any = None, token: str = ADMIN) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {token}"}
-        return httpx2.request(method, self.address + path, json=body, headers=headers, timeout=PATIENCE_S)
+        return HTTP.request(method, self.address + path, json=body, headers=headers)
 
     def old(self, call: str, address: str, user: str | None = "ann", **more: Any) -> Any:
         """One write of the old protocol; its answer."""
         body = {"ApiKey": KEY, "IpAddress": address, "CurrentUserName": user, **more}
-        return httpx2.post(f"{self.address}/api/{call}", json=body, timeout=PATIENCE_S).json()
+        return HTTP.post(f"{self.address}/api/{call}", json=body).json()
 
     def kill(self) -> None:
         """SIGKILL, and nothing left of it."""
