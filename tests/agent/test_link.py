@@ -290,6 +290,15 @@ def test_a_new_token_works_without_a_restart(stub: Stub) -> None:
     ]
 
 
+def test_without_a_token_nothing_is_sent_until_there_is_one(stub: Stub) -> None:
+    talk = Talk(stub.address)
+    talk.tokens.append("")
+    assert "no token" in str(talk.fails())
+    assert stub.requests == []
+    talk.tokens.append(TOKEN)
+    assert talk.beat().machine == "pi"
+
+
 def test_plain_http_to_somewhere_else_is_said_once() -> None:
     elsewhere = Address(False, "198.51.100.1", 1337)
 

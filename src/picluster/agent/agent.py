@@ -124,8 +124,7 @@ class Agent:
     def stop(self) -> None:
         """The lease goes on; what only a running agent can keep right is taken away."""
         self._manager.stopping()
-        if self._voltage:
-            self._voltage.stop()
+        self._stop_voltage()
         self._courtesy.clear()
         self._link.close()
 
@@ -221,8 +220,8 @@ class Agent:
         lease = orders.lease
         if not self.fences.closed and (lease is None or lease.fence != self.fences.fence):
             self._close(self.fences.fence)
-        if orders.cleaning > self.fences.fence or (orders.cleaning == self.fences.fence and not self._clean):
-            self._close(orders.cleaning)
+        elif orders.cleaning > self.fences.fence or not self._clean:
+            self._close(max(orders.cleaning, self.fences.fence))
         if lease is None:
             self._courtesy.clear()
         elif self._clean:
@@ -280,9 +279,7 @@ class Agent:
         if was_open:
             self._log(f"fence {fence} is closed{'' if self._clean else ', and not clean'}")
             self._counters.end(self._read(), self._clocks.boot(), self._alarms())
-        if self._voltage:
-            self._voltage.stop()
-            self._voltage = None
+        self._stop_voltage()
 
     # Voltage
 
@@ -291,6 +288,11 @@ class Agent:
         if self._voltage is None and alarm:
             self._voltage = VoltageWatch(self._tree.at(alarm), self._look_s)
             self._voltage.start()
+
+    def _stop_voltage(self) -> None:
+        if self._voltage:
+            self._voltage.stop()
+            self._voltage = None
 
     def _alarms(self) -> int | None:
         return self._voltage.count if self._voltage and self._voltage.readable else None

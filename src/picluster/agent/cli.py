@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
         log(str(problem))
         return USAGE
     if not settings.read_token():
-        log(f"there is no token yet: put this board's into {settings.token_file or 'PICLUSTER_TOKEN'}")
+        where = settings.token_file or "PICLUSTER_TOKEN"
+        log(f"there is no token in {where}: picluster token create {agent.name} --kind agent -q prints one")
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
     log(f"picluster-agent {VERSION}: {agent.name}, at {', '.join(map(str, settings.addresses))}")

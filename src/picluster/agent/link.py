@@ -121,9 +121,12 @@ class Link:
         return orders
 
     def _post(self, path: str, report: Mapping[str, Any], wait_s: float) -> Answer:
+        token = self._token()
+        if not token:
+            raise Broken("not tried, since there is no token for this board yet")
         body = json.dumps(report, separators=(",", ":"), allow_nan=False).encode()
         headers = {
-            "Authorization": f"Bearer {self._token()}",
+            "Authorization": f"Bearer {token}",
             "Content-Type": "application/json",
             "Accept": "application/json",
             "User-Agent": f"picluster-agent/{VERSION}",

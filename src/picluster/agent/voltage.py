@@ -20,53 +20,55 @@ _MOST_EMPTY_WAKES = 10
 
 
 class VoltageWatch(threading.Thread):
-    """Counts alarms from `start()` until `stop()`; `count` may be read at any time."""
+    """Counts alarms, from one that is there already until `stop()`; `count` may be read at any time."""
 
     def __init__(self, alarm: Path, look_s: float = LOOK_S) -> None:
         super().__init__(name="voltage", daemon=True)
-        self._alarm = alarm
         self._look_s = look_s
         self._wake, self._waker = os.pipe()
+        self._file = -1
         self.count = 0
         self.notifies = False
         self.readable = False
+        """Whether it sees anything."""
+        try:
+            self._file = os.open(alarm, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self.count += _alarmed(self._file)
+            self.readable = True
+        except (OSError, ValueError):
+            pass  # the sensor is not there, or broken
 
     def stop(self) -> None:
         """At once; the count stays."""
         os.close(self._waker)
         if self.is_alive():
-            self.join(timeout=1.0)
+            self.join()
+        os.close(self._wake)
+        if self._file >= 0:
+            os.close(self._file)
 
     def run(self) -> None:
         try:
-            file = os.open(self._alarm, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            os.close(self._wake)
-            return
-        try:
-            self._watch(file)
+            if self.readable:
+                self._watch()
         except (OSError, ValueError):
             self.readable = False  # the sensor has gone
-        finally:
-            os.close(file)
-            os.close(self._wake)
 
-    def _watch(self, file: int) -> None:
+    def _watch(self) -> None:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
-        poll.register(file, select.POLLPRI | select.POLLERR)
-        before, self.readable, empty = _alarmed(file), True, 0
-        self.count += before
+        poll.register(self._file, select.POLLPRI | select.POLLERR)
+        before, empty = bool(self.count), 0
         while True:
             ready = dict(poll.poll((TRUSTING_LOOK_S if self.notifies else self._look_s) * 1000))
             if self._wake in ready:
                 return
-            now = _alarmed(file)
-            if file in ready:
+            now = _alarmed(self._file)
+            if self._file in ready:
                 self.notifies = True
                 empty = 0 if now != before else empty + 1
                 if empty > _MOST_EMPTY_WAKES:
-                    poll.unregister(file)
+                    poll.unregister(self._file)
                     self.notifies = False
                 self.count += now or not before  # it says that it changed: if it is gone, it was there
             else:
