@@ -95,7 +95,7 @@ class Board:
         self.service = Service(self)
         self.gate: Any = Recorder(self) if enforced else NoGate()
         self.settings: Settings = find({"PICLUSTER_URL": "localhost"}, {}, self.tree)._replace(
-            state=folder / "state", **settings
+            state=str(folder / "state"), **settings
         )
         self.start()
 
@@ -117,7 +117,7 @@ class Board:
 
     def reboot(self) -> None:
         self.agent.stop()
-        plant(self.tree.root, {"proc/sys/kernel/random/boot_id": "another\n"})
+        plant(Path(self.tree.root), {"proc/sys/kernel/random/boot_id": "another\n"})
         self.boot_s = 20.0
         self.start()
 
@@ -140,7 +140,7 @@ class Board:
 
     @property
     def note(self) -> str:
-        file = self.tree.at(NOTE)
+        file = Path(self.tree.at(NOTE))
         return file.read_text() if file.exists() else ""
 
 
@@ -222,7 +222,7 @@ def test_a_new_address_is_the_same_board(board: Board, monkeypatch: pytest.Monke
 
 def test_what_is_plugged_in_while_it_runs_is_in_the_next_report(board: Board) -> None:
     board.turn(orders())
-    plant(board.tree.root, {"dev/spidev0.0": ""})
+    plant(Path(board.tree.root), {"dev/spidev0.0": ""})
     board.turn(orders())
     assert "spi" in board.service.told[-1]["labels"]
 
@@ -330,7 +330,7 @@ def test_a_gate_that_does_not_open_is_closed(enforced: Board) -> None:
 def test_an_enforced_board_that_cannot_keep_the_fence_lets_nobody_in(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     board = Board(tmp_path, enforced=True)
-    board.settings = board.settings._replace(state=tmp_path / "file/under")
+    board.settings = board.settings._replace(state=str(tmp_path / "file/under"))
     board.start()
     board.turn(orders(lease(F1)))
     assert board.gate.done == [] and board.told()["closed"] is True
@@ -340,7 +340,7 @@ def test_an_enforced_board_that_cannot_keep_the_fence_lets_nobody_in(tmp_path: P
 def test_an_advisory_board_that_cannot_keep_it_goes_on_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     board = Board(tmp_path)
-    board.settings = board.settings._replace(state=tmp_path / "file/under")
+    board.settings = board.settings._replace(state=str(tmp_path / "file/under"))
     board.start()
     board.turn(orders(lease(F1)), orders(fence=F1))
     told = board.told()
@@ -364,7 +364,7 @@ def test_a_damaged_fence_file_is_reported_and_closed(board: Board) -> None:
 
 def test_an_alarm_that_is_over_before_the_next_beat_is_told(board: Board) -> None:
     board.turn(orders(lease(F1)))
-    alarm = board.tree.at(ALARM)
+    alarm = Path(board.tree.at(ALARM))
     alarm.write_text("1\n")
     watch = board.agent._voltage
     deadline = time.monotonic() + 20
@@ -434,8 +434,8 @@ def test_a_holder_cannot_write_to_the_terminal_through_it(board: Board) -> None:
 
 
 def terminal(board: Board, number: int) -> Path:
-    path = board.tree.at(f"/dev/pts/{number}")
-    plant(board.tree.root, {f"dev/pts/{number}": ""})
+    path = Path(board.tree.at(f"/dev/pts/{number}"))
+    plant(Path(board.tree.root), {f"dev/pts/{number}": ""})
     path.chmod(0o620)
     return path
 
@@ -457,6 +457,6 @@ def test_a_lease_that_is_renewed_is_not(board: Board) -> None:
 
 
 def test_a_board_where_nothing_can_be_written_is_left_alone(board: Board) -> None:
-    plant(board.tree.root, {"run": ""})
+    plant(Path(board.tree.root), {"run": ""})
     board.turn(orders(lease(F1)), orders(fence=F1))
     assert board.note == ""

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import trustme
 
 import picluster
 from picluster.agent import VERSION, bundle, cli
@@ -21,10 +23,13 @@ from picluster.agent.http1 import Address
 from picluster.agent.notify import Manager
 from picluster.agent.settings import Settings, Unusable, find, read_addresses, read_labels
 from picluster.agent.tree import Tree
-from tests.agent.stub import ORDERS, Stub, answers
+from tests.agent.stub import ORDERS, Stub, answers, stalls
 from tests.agent.trees import PI5, plant
 
 SOURCES = sorted(Path(bundle.__file__).parent.glob("*.py"))
+LEASE = {"fence": 7, "holder": "ann", "job": "", "expires_in_s": 600, "ssh_public_keys": []}
+DEAR = {"picluster", "ssl", "email", "dataclasses", "pathlib", "argparse", "logging", "inspect"}
+"""Modules that cost more memory than they are worth here; ssl only where it is needed."""
 BARE = {"PATH": os.environ["PATH"]}
 
 
@@ -105,8 +110,7 @@ def test_it_has_all_of_the_agent_and_nothing_else(pyz: Path) -> None:
 def test_it_beats_alone(pyz: Path, tmp_path: Path, python: str) -> None:
     """With a bare Python, in an empty folder, and not one module of an installed picluster."""
     plant(tmp_path, PI5)
-    lease = {"fence": 7, "holder": "ann", "job": "", "expires_in_s": 60, "ssh_public_keys": []}
-    with Stub(answers(body={**ORDERS, "machine": "pi5-a", "fence": 7, "lease": lease})) as service:
+    with Stub(answers(body={**ORDERS, "fence": 7, "lease": LEASE})) as service:
         told = ["--url", str(service.address), "--root", str(tmp_path), "--once"]
         run = subprocess.run(
             [python, "-I", "-X", "importtime", str(pyz), *told],
@@ -120,9 +124,29 @@ def test_it_beats_alone(pyz: Path, tmp_path: Path, python: str) -> None:
     assert "fence=7 closed=0" in (tmp_path / "var/lib/picluster/fence").read_text()
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines() if "|" in line}
     assert "picluster_agent.agent" in imported
-    assert not {
-        name for name in imported if name.split(".")[0] in ("picluster", "ssl", "email", "dataclasses")
-    }
+    assert not {name.partition(".")[0] for name in imported} & DEAR
+
+
+@pytest.mark.parametrize("python", pythons(), ids=os.path.basename)
+def test_it_fits_into_twenty_megabytes_with_tls_and_a_lease(pyz: Path, tmp_path: Path, python: str) -> None:
+    plant(tmp_path, PI5)
+    authority = trustme.CA()
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with Stub(answers(body={**ORDERS, "fence": 7, "lease": LEASE}), stalls(), tls=served) as service:
+        told = ["--url", str(service.address), "--root", str(tmp_path), "--ca-file", str(tmp_path / "ca.pem")]
+        agent = subprocess.Popen([python, str(pyz), *told], env={**BARE, "PICLUSTER_TOKEN": "t"}, stderr=-1)
+        deadline = time.monotonic() + 20
+        while len(service.requests) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        status = Path(f"/proc/{agent.pid}/status").read_text()
+        agent.terminate()
+        agent.communicate()
+    assert len(service.requests) == 2 and agent.returncode == 0
+    resident = int(status.partition("VmHWM:")[2].split()[0])
+    print(f"{os.path.basename(python)}: {resident} KiB")
+    assert resident < 20 * 1024
 
 
 # Settings
@@ -189,9 +213,9 @@ def test_where_the_token_is(tmp_path: Path) -> None:
 
 
 def test_where_the_fence_is_kept(tmp_path: Path) -> None:
-    assert told(tmp_path).state == tmp_path / "var/lib/picluster"
-    assert told(tmp_path, STATE_DIRECTORY="/x").state == Path("/x")
-    assert told(tmp_path, STATE_DIRECTORY="/x", PICLUSTER_STATE="/y").state == Path("/y")
+    assert told(tmp_path).state == str(tmp_path / "var/lib/picluster")
+    assert told(tmp_path, STATE_DIRECTORY="/x").state == "/x"
+    assert told(tmp_path, STATE_DIRECTORY="/x", PICLUSTER_STATE="/y").state == "/y"
 
 
 def test_a_garbled_config_file_is_skipped_line_by_line(tmp_path: Path) -> None:
@@ -208,6 +232,20 @@ def test_unusable_settings_end_it_with_2(capfd: pytest.CaptureFixture[str], tmp_
     assert cli.main(["--root", str(tmp_path)], {}) == 2
     assert "PICLUSTER_URL" in capfd.readouterr().err
     assert cli.main(["--root", str(tmp_path), "--url", "x", "--ssh-port", "0"], {}) == 2
+
+
+def test_help_says_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"], {}) == 0
+    said = capsys.readouterr().out
+    assert all(f"--{name} " in said for name in cli._SETTINGS)
+    assert cli.main(["--version"], {}) == 0
+    assert capsys.readouterr().out == f"{VERSION}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["--url"], ["stray"]])
+def test_a_wrong_command_line_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments, {}) == 2
+    assert "--help" in capsys.readouterr().err
 
 
 def test_systemd_hears_that_it_is_ready_and_alive_and_sigterm_ends_it(tmp_path: Path) -> None:
@@ -283,4 +321,4 @@ def test_without_a_manager_nothing_is_said(environ: dict[str, str]) -> None:
 
 
 def test_this_trees_root_is_the_default() -> None:
-    assert Tree().root == Path("/")
+    assert Tree().root == "/"

@@ -7,10 +7,9 @@ once and is held open by the service until there is news, so that news arrives i
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
 
 from . import facts, identity, labels, telemetry
 from .counters import ClockWatch, Counters
@@ -21,10 +20,15 @@ from .link import Link, NoOrders, chance, jittered
 from .log import Log
 from .notify import Manager
 from .orders import LeaseHere, Orders
+from .records import NamedTuple
 from .settings import Settings, Unusable
 from .state import Fences, Stale
 from .tree import Tree
 from .voltage import LOOK_S, VoltageWatch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LONGEST_WAIT_S = 25.0
 """How long the service holds one call open at most."""
@@ -76,8 +80,8 @@ class Agent:
             )
         self.name, self._board = name, board
 
-        self.fences = Fences(_folder(settings.state, log) / "fence")
-        self._counters = Counters(settings.state / "counters", self._boot_id)
+        self.fences = Fences(os.path.join(_folder(settings.state, log), "fence"))
+        self._counters = Counters(os.path.join(settings.state, "counters"), self._boot_id)
         self._clock_watch = ClockWatch()
         self._firmware = Firmware(self._clocks.boot) if settings.vcgencmd else None
         self._courtesy = Courtesy(tree, settings.ssh_user, self._clocks.wall)
@@ -298,9 +302,9 @@ class Agent:
         return self._voltage.count if self._voltage and self._voltage.readable else None
 
 
-def _folder(folder: Path, log: Log) -> Path:
+def _folder(folder: str, log: Log) -> str:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
     except OSError as problem:
         log.once(f"{folder} cannot be made: {problem.strerror}")
     return folder

@@ -1,32 +1,82 @@
-"""The command: `picluster-agent`, or `python -m picluster.agent`."""
+"""The command: `picluster-agent`, or `python -m picluster.agent`. (`getopt`, since `argparse` is ten times as large.)"""
 
 from __future__ import annotations
 
-import argparse
+import getopt
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NoReturn
 
 from . import VERSION
 from .agent import Agent
 from .link import Link
 from .log import Log
 from .notify import Manager
-from .settings import CONFIG, TOKEN_FILE, Unusable, find
+from .settings import CONFIG, STATE, TOKEN_FILE, Unusable, find
 from .tree import Tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 USAGE = 2
 
+HELP = f"""\
+Usage: picluster-agent [OPTIONS]
+
+Beat for this board, and do what the service says of its lease.
+
+  --url ADDRESSES       Where the service is; several with commas are tried in turn.
+  --token-file FILE     Where this board's token is; {TOKEN_FILE} unless said.
+  --name NAME           What the machine is called in the pool; the host name unless said.
+  --labels camera,rack=b
+                        Labels beside those found by looking.
+  --address ADDRESS     Where people reach this board; where its packets leave from unless said.
+  --ca-file FILE        Whom to trust, if not the authorities of this system.
+  --state FOLDER        Where the fence is kept; {STATE} unless said.
+  --ssh-user NAME       The account that holders use.
+  --ssh-port PORT
+  --once                One beat, then end: 0 if the service answered, else 1.
+  --root FOLDER         Read the board's files below this.
+  -v, --verbose
+  --version
+  -h, --help
+
+What is not said here is read from PICLUSTER_URL, PICLUSTER_TOKEN and so on, then from {CONFIG}.
+"""
+
+_SETTINGS = ("url", "token-file", "name", "labels", "address", "ca-file", "state", "ssh-user", "ssh-port")
+_SWITCHES = ("once", "verbose", "version", "help")
+
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """The exit code; it comes back only with `--once`, or when the settings are unusable."""
-    told = vars(_parser().parse_args(arguments))
-    log = Log(verbose=told["verbose"])
-    tree = Tree(told["root"])
-    flags = {f"PICLUSTER_{key.upper()}": told[key] for key in _FLAGS}
+    """The exit code; it comes back only with `--once` and the like, or when the settings are unusable."""
+    try:
+        told = _read(sys.argv[1:] if arguments is None else arguments)
+    except getopt.GetoptError as problem:
+        print(f"{problem}; --help says what there is", file=sys.stderr)
+        return USAGE
+    if "help" in told or "version" in told:
+        print(HELP.rstrip() if "help" in told else VERSION)
+        return 0
+    return _run(told, environ)
+
+
+def _read(arguments: Sequence[str]) -> dict[str, str]:
+    """By long names. Raises `getopt.GetoptError`."""
+    long = [*(f"{name}=" for name in (*_SETTINGS, "root")), *_SWITCHES]
+    found, rest = getopt.gnu_getopt(list(arguments), "hv", long)
+    if rest:
+        raise getopt.GetoptError(f"{rest[0]!r} is not expected")
+    short = {"-h": "help", "-v": "verbose"}
+    return {short.get(name, name.lstrip("-")): value for name, value in found}
+
+
+def _run(told: Mapping[str, str], environ: Mapping[str, str]) -> int:
+    log = Log(verbose="verbose" in told)
+    tree = Tree(told.get("root", "/"))
+    flags = {f"PICLUSTER_{name.upper().replace('-', '_')}": told.get(name) for name in _SETTINGS}
     try:
         settings = find(flags, environ, tree)
         link = Link(settings.addresses, settings.read_token, log, settings.trust)
@@ -40,36 +90,10 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
     log(f"picluster-agent {VERSION}: {agent.name}, at {', '.join(map(str, settings.addresses))}")
-    if told["once"]:
+    if "once" in told:
         return _once(agent)
     agent.run()
     return 0
-
-
-_FLAGS = ("url", "token_file", "name", "labels", "address", "ca_file", "state", "ssh_user", "ssh_port")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="picluster-agent",
-        description="Beat for this board, and do what the service says of its lease.",
-        epilog=f"What is not said here is read from PICLUSTER_URL, PICLUSTER_TOKEN, …, then from {CONFIG}.",
-    )
-    say = parser.add_argument
-    say("--url", help="where the service is; several with commas are tried in turn")
-    say("--token-file", metavar="FILE", help=f"where this board's token is; {TOKEN_FILE} unless said")
-    say("--name", help="what the machine is called in the pool; the host name unless said")
-    say("--labels", metavar="camera,rack=b", help="labels beside those found by looking")
-    say("--address", help="where people reach this board; where its packets leave from unless said")
-    say("--ca-file", metavar="FILE", help="whom to trust, if not the authorities of this system")
-    say("--state", metavar="FOLDER", help="where the fence is kept")
-    say("--ssh-user", metavar="NAME", help="the account that holders use")
-    say("--ssh-port", metavar="PORT")
-    say("--once", action="store_true", help="one beat, then end: 0 if the service answered, else 1")
-    say("--root", type=Path, default=Path("/"), metavar="FOLDER", help="read the board's files below this")
-    say("-v", "--verbose", action="store_true")
-    say("--version", action="version", version=VERSION)
-    return parser
 
 
 def _once(agent: Agent) -> int:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
-from typing import Any
 
 from .telemetry import Reading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 HOT_C = 80.0
 """Where a Raspberry Pi begins to slow down."""
@@ -94,8 +96,8 @@ class SinceOpen:
 class Counters:
     """The counters of the lease that is open, and of the one before. `keep` is the file for a restart."""
 
-    def __init__(self, keep: Path, boot_id: str) -> None:
-        self._keep = keep
+    def __init__(self, keep: str | os.PathLike[str], boot_id: str) -> None:
+        self._keep = os.fspath(keep)
         self._boot_id = boot_id
         self._kept: dict[str, Any] = {}
         self._kept_at = -KEEP_EVERY_S
@@ -158,16 +160,17 @@ class Counters:
     def _write(self, now: float) -> None:
         assert self.open
         self._kept_at, self._kept = now, self._told()
-        fresh = self._keep.with_name(self._keep.name + ".new")
+        fresh = self._keep + ".new"
         try:
-            fresh.write_text(json.dumps({**self.open.as_json(), "boot_id": self._boot_id}))
+            with open(fresh, "w", encoding="utf-8") as file:
+                json.dump({**self.open.as_json(), "boot_id": self._boot_id}, file)
             os.replace(fresh, self._keep)
         except OSError:
             pass  # nowhere to keep it: a restart will count from nothing, and say that it restarted
 
     def _read(self) -> dict[str, Any]:
         try:
-            with self._keep.open("rb") as file:
+            with open(self._keep, "rb") as file:
                 kept = json.loads(file.read(64 * 1024))
         except (OSError, ValueError, RecursionError):
             return {}

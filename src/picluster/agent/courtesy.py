@@ -63,9 +63,9 @@ class Courtesy:
             return
         self._shown = note
         path = self._tree.at(NOTE)
-        fresh = path.with_name(".picluster.new")
+        fresh = os.path.join(os.path.dirname(path), ".picluster.new")
         try:
-            os.makedirs(path.parent, exist_ok=True)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(fresh, "w", encoding="utf-8") as file:
                 file.write(note)
             os.chmod(fresh, 0o644)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Union
 
 from . import VERSION
 from .identity import board_serial, cpuinfo, host_name, macs
@@ -11,7 +10,12 @@ from .labels import camera
 from .models import memory_of_revision, memory_sold, short_model
 from .tree import Tree, clean, whole
 
-Fact = Union[str, int, float, bool, None]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Union
+
+    Fact = Union[str, int, float, bool, None]
+
 
 NOUNLOCK = ("/etc/picluster/nounlock", "/boot/firmware/nounlock", "/boot/nounlock")
 """A file with one of these names means that a reboot ends no lease."""

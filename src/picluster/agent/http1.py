@@ -10,7 +10,8 @@ import re
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+
+from .records import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,16 +11,17 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
 
 from . import VERSION
 from .http1 import Address, Answer, Broken, Connection, Gone
 from .orders import NotOrders, Orders, parse
+from .records import NamedTuple
 from .tree import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
+    from typing import Any
 
     from .log import Log
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
 
+from .records import NamedTuple
 from .tree import LARGEST_NUMBER, clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.05, 3600.0
 MOST_KEYS = 16

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from .http1 import Address
+from .records import NamedTuple
 from .tree import Tree, clean, whole
 
 TYPE_CHECKING = False
@@ -26,8 +24,11 @@ CREDENTIAL = "token"
 MOST_LABELS = 64
 LONGEST_LABEL = 255
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_API = re.compile(r"/api(/v1)?$")
+_ADDRESS = re.compile(
+    r"(?:(?P<scheme>https?)://)?(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<host>[a-z0-9._-]+))(?::(?P<port>\d{1,5}))?"
+    r"(?P<prefix>(?:/[a-z0-9._~%-]+)*?)(?:/api(?:/v1)?)?/*",
+    re.IGNORECASE,
+)
 _LABEL_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 _YES = ("1", "yes", "true", "on")
 
@@ -40,15 +41,15 @@ class Settings(NamedTuple):
     """`find` makes them."""
 
     addresses: tuple[Address, ...]
-    token_file: Path | None
+    token_file: str | None
     token: str
     """Used where there is no file."""
     name: str | None
     address: str | None
     """Where people reach this board, if that is not where its packets leave from."""
     labels: dict[str, str]
-    ca_file: Path | None
-    state: Path
+    ca_file: str | None
+    state: str
     ssh_user: str
     ssh_port: int
     vcgencmd: bool
@@ -58,7 +59,7 @@ class Settings(NamedTuple):
         if self.token_file is None:
             return self.token
         try:
-            with self.token_file.open("rb") as file:
+            with open(self.token_file, "rb") as file:
                 return sendable(file.read(4096))
         except OSError:
             return ""
@@ -68,7 +69,7 @@ class Settings(NamedTuple):
         import ssl  # several megabytes that a board in a closed network need not spend
 
         try:
-            return ssl.create_default_context(cafile=str(self.ca_file) if self.ca_file else None)
+            return ssl.create_default_context(cafile=self.ca_file)
         except OSError as problem:
             raise OSError(problem.errno, f"{self.ca_file}: {problem.strerror or problem}") from None
 
@@ -81,7 +82,6 @@ def find(flags: Mapping[str, str | None], environ: Mapping[str, str], tree: Tree
     port = whole(told.get("PICLUSTER_SSH_PORT", "22"))
     if port is None or not 1 <= port <= 65_535:
         raise Unusable("PICLUSTER_SSH_PORT is a number from 1 to 65535")
-    ca_file = told.get("PICLUSTER_CA_FILE")
     return Settings(
         addresses=read_addresses(told.get("PICLUSTER_URL", "")),
         token_file=token_file,
@@ -89,8 +89,8 @@ def find(flags: Mapping[str, str | None], environ: Mapping[str, str], tree: Tree
         name=told.get("PICLUSTER_NAME"),
         address=told.get("PICLUSTER_ADDRESS"),
         labels=read_labels(told.get("PICLUSTER_LABELS", "")),
-        ca_file=Path(ca_file) if ca_file else None,
-        state=Path(told.get("PICLUSTER_STATE") or told.get("STATE_DIRECTORY") or tree.at(STATE)),
+        ca_file=told.get("PICLUSTER_CA_FILE"),
+        state=told.get("PICLUSTER_STATE") or told.get("STATE_DIRECTORY") or tree.at(STATE),
         ssh_user=clean(told.get("PICLUSTER_SSH_USER", ""), 255),
         ssh_port=port,
         vcgencmd=told.get("PICLUSTER_VCGENCMD", "").lower() in _YES,
@@ -107,16 +107,16 @@ def read_config(tree: Tree) -> dict[str, str]:
     return found
 
 
-def _token(flags: Mapping[str, str | None], told: Mapping[str, str], tree: Tree) -> tuple[Path | None, str]:
+def _token(flags: Mapping[str, str | None], told: Mapping[str, str], tree: Tree) -> tuple[str | None, str]:
     """The file named by a flag or setting, the setting itself, systemd's credential, or the usual file."""
     named = told.get("PICLUSTER_TOKEN_FILE")
     if named and (flags.get("PICLUSTER_TOKEN_FILE") or not told.get("PICLUSTER_TOKEN")):
-        return Path(named), ""
+        return named, ""
     if told.get("PICLUSTER_TOKEN"):
         return None, sendable(told["PICLUSTER_TOKEN"].encode("utf-8", "replace"))
     credentials = told.get("CREDENTIALS_DIRECTORY")
     if credentials and os.path.exists(os.path.join(credentials, CREDENTIAL)):
-        return Path(credentials, CREDENTIAL), ""
+        return os.path.join(credentials, CREDENTIAL), ""
     return tree.at(TOKEN_FILE), ""
 
 
@@ -137,19 +137,14 @@ def read_addresses(text: str) -> tuple[Address, ...]:
 
 
 def _address(text: str) -> Address:
-    named = bool(_SCHEME.match(text))
-    try:
-        parts = urlsplit(text if named else f"http://{text}")
-        port, host = parts.port, parts.hostname
-    except ValueError as problem:
-        raise Unusable(f"PICLUSTER_URL: {text!r} is no address: {problem}") from None
-    plain = text.isascii() and text.isprintable() and " " not in text
-    if parts.scheme not in ("http", "https") or not host or not plain:
+    found = _ADDRESS.fullmatch(text)
+    port = whole(found["port"]) if found else None
+    if not found or (port is not None and port > 65_535):
         raise Unusable(f"PICLUSTER_URL: {text!r} is no address; it looks like http://host:1337")
+    secure = (found["scheme"] or "").lower() == "https"
     if port is None:
-        port = DEFAULT_PORT if not named else 443 if parts.scheme == "https" else 80
-    prefix = _API.sub("", parts.path.rstrip("/")).rstrip("/")
-    return Address(parts.scheme == "https", host, port, prefix)
+        port = DEFAULT_PORT if not found["scheme"] else 443 if secure else 80
+    return Address(secure, (found["v6"] or found["host"]).lower(), port, found["prefix"])
 
 
 def read_labels(text: str) -> dict[str, str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from pathlib import Path
 
 from .tree import LARGEST_NUMBER
 
@@ -27,8 +26,8 @@ class Stale(Exception):
 class Fences:
     """The newest fence that this board has seen, and whether it is closed."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, file: str | os.PathLike[str]) -> None:
+        self._file = os.fspath(file)
         self.fence = 0
         self.closed = True
         self.damaged = False
@@ -92,7 +91,7 @@ def line(fence: int, *, closed: bool) -> bytes:
     return f"{said} check={zlib.crc32(said.encode()):08x}\n".encode()
 
 
-def write_durably(file: Path, data: bytes) -> None:
+def write_durably(file: str, data: bytes) -> None:
     """All of it or nothing, also over a power cut. Raises `OSError`."""
     fresh = _beside(file)
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -104,17 +103,17 @@ def write_durably(file: Path, data: bytes) -> None:
     finally:
         os.close(handle)
     os.replace(fresh, file)
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder = os.open(os.path.dirname(file) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
 
 
-def _beside(file: Path) -> Path:
-    return file.with_name(file.name + ".new")
+def _beside(file: str) -> str:
+    return file + ".new"
 
 
-def _read(file: Path) -> bytes:
-    with file.open("rb") as kept:
+def _read(file: str) -> bytes:
+    with open(file, "rb") as kept:
         return kept.read(_MOST_BYTES)

@@ -7,9 +7,9 @@ Under-voltage comes from the kernel's own sensor (`rpi_volt`), capping from cpuf
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from .facts import meminfo, read_only_root
+from .records import NamedTuple
 from .tree import Tree, real, whole
 
 _COLDEST_C, _HOTTEST_C = -60.0, 200.0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 
 MOST_BYTES = 64 * 1024
 """The longest file of interest, /proc/cpuinfo of a large PC, is shorter."""
@@ -22,11 +21,12 @@ _READ_ONLY = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 class Tree:
     """The files below `root`, named by their paths on the board."""
 
-    def __init__(self, root: Path = Path("/")) -> None:
-        self.root = root
+    def __init__(self, root: str | os.PathLike[str] = "/") -> None:
+        self.root = os.fspath(root)
 
-    def at(self, path: str) -> Path:
-        return self.root / path.lstrip("/")
+    def at(self, path: str) -> str:
+        """Where it is on this system."""
+        return os.path.join(self.root, path.lstrip("/"))
 
     def data(self, path: str, most: int = MOST_BYTES) -> bytes | None:
         """Up to `most` bytes of it."""
@@ -70,10 +70,7 @@ class Tree:
             return []
 
     def exists(self, path: str) -> bool:
-        try:
-            return self.at(path).exists()
-        except (OSError, ValueError):
-            return False
+        return os.path.exists(self.at(path))
 
     def link(self, path: str) -> str | None:
         """The last name of what a link leads to."""

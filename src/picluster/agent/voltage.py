@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import threading
-from pathlib import Path
 
 LOOK_S = 2.0
 """The driver asks the firmware as often, and shows an alarm for as long at least."""
@@ -22,7 +21,7 @@ _MOST_EMPTY_WAKES = 10
 class VoltageWatch(threading.Thread):
     """Counts alarms, from one that is there already until `stop()`; `count` may be read at any time."""
 
-    def __init__(self, alarm: Path, look_s: float = LOOK_S) -> None:
+    def __init__(self, alarm: str | os.PathLike[str], look_s: float = LOOK_S) -> None:
         super().__init__(name="voltage", daemon=True)
         self._look_s = look_s
         self._wake, self._waker = os.pipe()
