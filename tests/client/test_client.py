@@ -497,6 +497,34 @@ def test_a_stream_is_resumed_where_it_broke(own: ServiceProcess) -> None:
     assert [state for kind, state in seen if kind == "lease"] == ["held", "ended"]
 
 
+def test_an_awaited_stream_tells_the_same(pool: ServiceProcess) -> None:
+    (name,) = boards(pool)
+
+    async def story() -> list[str]:
+        states: list[str] = []
+        async with AsyncClient(pool.address, ADMIN) as client:
+            async for kind, row in client.events():
+                if kind == "hello":
+                    async with client.lease(name):
+                        pass
+                elif kind == "lease":
+                    states.append(row["state"])
+                    if row["state"] == "ended":
+                        break
+        return states
+
+    assert asyncio.run(story())[-1] == "ended"
+
+
+def test_a_refused_awaited_stream_says_why(pool: ServiceProcess) -> None:
+    async def story() -> None:
+        async with AsyncClient(pool.address, "wrong") as client:
+            await anext(client.events())
+
+    with pytest.raises(NotAuthenticated):
+        asyncio.run(story())
+
+
 def test_a_refused_stream_says_why(pool: ServiceProcess) -> None:
     with Client(pool.address, "wrong") as client, pytest.raises(NotAuthenticated):
         next(client.events())

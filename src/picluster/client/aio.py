@@ -14,9 +14,11 @@ from picluster import __version__
 from picluster.client import flows, where
 from picluster.client.flows import Answer, Flow, NoAnswer, Pause, Send, Session, Step
 from picluster.client.sync import (
+    STREAM_SILENCE_S,
     UNANSWERED,
     Watch,
     headers,
+    in_words,
     nobody,
     retry_after_s,
     timeout,
@@ -94,6 +96,41 @@ class AsyncClient:
     async def history(self, limit: int = 100, **filters: object) -> list[EventAnswer]:
         """What happened, newest first: `machine`, `holder`, `lease`, `kind`, `since` and `until` (µs since 1970)."""
         return await self.run(flows.history(self.session, limit, **filters))
+
+    async def events(self) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        """What changes, as it changes, for ever: (kind, row), of kinds `hello`, `machine`, `lease`, `resync`.
+
+        A broken stream is resumed where it broke; `resync` says that something may have been missed.
+        """
+        following = flows.Following(self.session)
+        while True:
+            try:
+                async for piece in self._pieces(following.path(), following.KIND):
+                    for news in following.feed(piece):
+                        yield news
+            except (Unavailable, ValueError) as problem:
+                following.broke(problem)
+            await asyncio.sleep(following.pause_s())
+
+    async def _pieces(self, path: str, kind: str) -> AsyncIterator[bytes]:
+        """A long answer, piece by piece. Raises the refusal, or `Unavailable`."""
+        address = self.session.address
+        ask = Send("GET", address + path, self.session.where.headers, None, STREAM_SILENCE_S)
+        try:
+            async with self._http.stream(
+                "GET", ask.url, headers=headers(ask), timeout=timeout(ask)
+            ) as response:
+                if response.status_code != 200:
+                    answer = Answer(response.status_code, await response.aread())
+                    raise flows.refusal(address, self.session, answer)
+                if not response.headers.get("Content-Type", "").startswith(kind):
+                    first = await anext(response.aiter_bytes(), b"")
+                    raise flows.refusal(address, self.session, Answer(200, first))
+                async for piece in response.aiter_bytes():
+                    yield piece
+        except UNANSWERED as problem:
+            self.session.move_on(address)
+            raise flows.silence(address, in_words(problem, STREAM_SILENCE_S)) from None
 
     # Leases
 

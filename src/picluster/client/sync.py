@@ -117,20 +117,15 @@ class Client:
 
         A broken stream is resumed where it broke; `resync` says that something may have been missed.
         """
-        after, failures = "", 0
+        following = flows.Following(self.session)
         while True:
             try:
-                path = "/api/v1/events" + (f"?after={after}" if after else "")
-                with self.stream(path, "text/event-stream") as chunks:
-                    for kind, event_id, data in flows.events(chunks):
-                        known, after, failures = after, event_id or after, 0
-                        if kind != "ping" and not (kind == "hello" and known):
-                            yield kind, data
-            except (Unavailable, ValueError):
-                failures += 1
-                if not after and failures > 1:
-                    raise
-            time.sleep(flows.pause_s(self.session, max(1, failures)))
+                with self.stream(following.path(), following.KIND) as pieces:
+                    for piece in pieces:
+                        yield from following.feed(piece)
+            except (Unavailable, ValueError) as problem:
+                following.broke(problem)
+            time.sleep(following.pause_s())
 
     # Leases
 
