@@ -18,10 +18,12 @@ import pytest
 import trustme
 
 import picluster
-from picluster.agent import VERSION, bundle, cli
+from picluster.agent import VERSION, bundle, cli, facts
+from picluster.agent.counters import Counters
 from picluster.agent.http1 import Address
 from picluster.agent.notify import Manager
 from picluster.agent.settings import Settings, Unusable, find, read_addresses, read_labels
+from picluster.agent.telemetry import Reading
 from picluster.agent.tree import Tree
 from tests.agent.stub import ORDERS, Stub, answers, stalls
 from tests.agent.trees import PI5, plant
@@ -318,6 +320,17 @@ def test_without_a_manager_nothing_is_said(environ: dict[str, str]) -> None:
     slept: list[float] = []
     manager.sleep(300.0, slept.append)
     assert slept == [300.0]
+
+
+def test_the_docs_name_every_setting_and_everything_that_is_told(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/agent.md").read_text()
+    counters = Counters(tmp_path / "counters", "boot")
+    counters.begin(1, 0.0, Reading())
+    assert counters.open
+    told = {*facts.read_facts(Tree()), *Reading().as_json(), *counters.open.as_json(), *counters.as_json()}
+    settings = {f"--{name}" for name in cli._SETTINGS}
+    settings |= {f"PICLUSTER_{name.upper().replace('-', '_')}" for name in cli._SETTINGS}
+    assert {name for name in told | settings if f"`{name}`" not in page} == set()
 
 
 def test_this_trees_root_is_the_default() -> None:

@@ -90,6 +90,7 @@ class Agent:
         self._address = settings.address or ""
         self._seq = 0
         self._orders = ""
+        self._in_touch = False
         self._interval_s = INTERVAL_S
         self.heard_s: float | None = None
         """When the service answered last."""
@@ -134,19 +135,20 @@ class Agent:
 
     def turn(self) -> float:
         """Report, beat, obey; how long to wait before the next."""
-        # The first beat is answered at once: it has to learn what holds already.
-        wait_s = jittered(min(self._interval_s, LONGEST_WAIT_S), self._lot()) if self._orders else 0.0
+        # The first beat, also after an outage, is answered at once: it has to learn what holds already.
+        wait_s = jittered(min(self._interval_s, LONGEST_WAIT_S), self._lot()) if self._in_touch else 0.0
         began = self._clocks.boot()
         try:
             orders = self._link.beat(self.name, self.report(), wait_s)
         except NoOrders as why:
+            self._in_touch = False
             self._log.detail(f"next beat in {why.pause_s:.1f} s")
             return why.pause_s
         now = self._clocks.boot()
         if self.heard_s is not None:
             self._counters.heard(now - self.heard_s, self._interval_s)
         self.heard_s = now
-        self._interval_s, self._orders = orders.interval_s, orders.orders
+        self._interval_s, self._orders, self._in_touch = orders.interval_s, orders.orders, True
         self.obey(orders)
         return self._brake(now - began, wait_s)
 
