@@ -87,7 +87,7 @@ def find(flags: Mapping[str, str | None], environ: Mapping[str, str], tree: Tree
         token_file=token_file,
         token=token,
         name=told.get("PICLUSTER_NAME"),
-        address=told.get("PICLUSTER_ADDRESS"),
+        address=clean(told.get("PICLUSTER_ADDRESS", ""), 255) or None,
         labels=read_labels(told.get("PICLUSTER_LABELS", "")),
         ca_file=told.get("PICLUSTER_CA_FILE"),
         state=told.get("PICLUSTER_STATE") or told.get("STATE_DIRECTORY") or tree.at(STATE),
