@@ -38,6 +38,9 @@ Beat for this board, and do what the service says of its lease.
   --ssh-user NAME       The account that holders use.
   --ssh-port PORT
   --once                One beat, then end: 0 if the service answered, else 1.
+  --join TOKEN          Get this board a token of its own with a join token, write both down, and end. What
+  --join-file FILE      should not be seen in the list of processes comes from a file, or PICLUSTER_JOIN_TOKEN.
+  --again               Join also when the board has a token that works.
   --root FOLDER         Read the board's files below this.
   -v, --verbose
   --version
@@ -47,7 +50,8 @@ What is not said here is read from PICLUSTER_URL, PICLUSTER_TOKEN and so on, the
 """
 
 _SETTINGS = ("url", "token-file", "name", "labels", "address", "ca-file", "state", "ssh-user", "ssh-port")
-_SWITCHES = ("once", "verbose", "version", "help")
+_JOINING = ("join", "join-file")
+_SWITCHES = ("once", "again", "verbose", "version", "help")
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
@@ -65,7 +69,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
 
 def _read(arguments: Sequence[str]) -> dict[str, str]:
     """By long names. Raises `getopt.GetoptError`."""
-    long = [*(f"{name}=" for name in (*_SETTINGS, "root")), *_SWITCHES]
+    long = [*(f"{name}=" for name in (*_SETTINGS, *_JOINING, "root")), *_SWITCHES]
     found, rest = getopt.gnu_getopt(list(arguments), "hv", long)
     if rest:
         raise getopt.GetoptError(f"{rest[0]!r} is not expected")
@@ -79,6 +83,10 @@ def _run(told: Mapping[str, str], environ: Mapping[str, str]) -> int:
     flags = {f"PICLUSTER_{name.upper().replace('-', '_')}": told.get(name) for name in _SETTINGS}
     try:
         settings = find(flags, environ, tree)
+        if "join" in told or "join-file" in told or environ.get("PICLUSTER_JOIN_TOKEN"):
+            from .join import Join, join_token  # once in a board's life
+
+            return Join(settings, tree, log).run(join_token(told, environ), flags, again="again" in told)
         link = Link(settings.addresses, settings.read_token, log, settings.trust)
         agent = Agent(settings, tree, link, log, manager=Manager(environ))
     except Unusable as problem:
