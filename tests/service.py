@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,11 @@ HTTP = httpx2.Client(verify=False, timeout=PATIENCE_S, limits=httpx2.Limits(max_
 
 
 class ServiceProcess:
-    """One service on a free port (or, restarted, on the port it had)."""
+    """One service on a free port (or, restarted, on the port it had). `within` is a command that starts it."""
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
+    def __init__(self, *arguments: str, within: Sequence[str] = (), **environment: str) -> None:
         self._arguments = arguments
+        self._within = within
         self._environment = environment
         self.port = 0
         self._said = tempfile.NamedTemporaryFile(prefix="picluster-said-")  # noqa: SIM115  closed with the process
@@ -52,7 +53,7 @@ class ServiceProcess:
         self._said.seek(0)
         self._said.truncate()
         self.process = subprocess.Popen(
-            [*command, *self._arguments], env=env, stderr=self._said, start_new_session=True
+            [*self._within, *command, *self._arguments], env=env, stderr=self._said, start_new_session=True
         )
         until(lambda: GREETING.search(self.said()) or self.process.poll() is not None)
         found = GREETING.search(self.said())
