@@ -57,8 +57,19 @@ LAYERS = {
         others=STDLIB | {"alembic", "psycopg", "sqlalchemy", "sqlite3"},
         only_in={"sqlite3": ["picluster.store.sqlite"], "psycopg": ["picluster.store.postgres"]},
     ),
+    # The one place where the service has the agent, as a file to hand out.
+    "picluster.server.downloads": Layer(
+        ours=["picluster.joining", "picluster.agent.bundle"], others=STDLIB | {"fastapi", "starlette"}
+    ),
     "picluster.server": Layer(
-        ours=["picluster.store", "picluster.pool", "picluster.wire", "picluster.errors", VERSION],
+        ours=[
+            "picluster.store",
+            "picluster.pool",
+            "picluster.wire",
+            "picluster.errors",
+            "picluster.joining",
+            VERSION,
+        ],
         others=STDLIB
         | {"argon2", "fastapi", "httpx2", "jinja2", "limits", "msgspec", "platformdirs", "prometheus_client"}
         | {"pydantic", "pydantic_settings", "starlette", "structlog", "uvicorn", "uvloop"},
@@ -68,6 +79,7 @@ LAYERS = {
         others=STDLIB | {"httpx2", "platformdirs"},
         only_in=dict.fromkeys(HTTP, ("picluster.client.sync", "picluster.client.aio")),
     ),
+    "picluster.joining": Layer(others=PURE | {"shlex", "importlib.resources.files"}),
     "picluster.agent": Layer(),
     "picluster.runner": Layer(
         ours=["picluster.client", "picluster.errors", VERSION],

@@ -26,6 +26,7 @@ from picluster.server.access.credentials import (
 from picluster.server.access.gate import Gate
 from picluster.server.context import Context
 from picluster.server.coordinator import Coordinator
+from picluster.server.downloads import router as downloads
 from picluster.server.http import (
     LARGEST_BODY,
     BodyTooLarge,
@@ -92,6 +93,7 @@ class Service:
             v1.include_router(part.router)
         api.include_router(v1)
         api.include_router(pages)
+        api.include_router(downloads)
         api.include_router(_health(self.context))
         api.add_exception_handler(PiclusterError, _refuse)
         api.add_exception_handler(RequestValidationError, _malformed)
