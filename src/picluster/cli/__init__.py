@@ -14,6 +14,7 @@ from picluster import __version__
 from picluster.errors import PiclusterError
 
 COMMANDS = {
+    "agent": ("joining", "Run the agent on this machine, as a board of the pool."),
     "backup": ("backups", "Copy the whole pool into a file, while it runs."),
     "comment": ("machines", "Say something about machines."),
     "completion": ("completion", "Print what makes your shell complete picluster's words."),
@@ -23,6 +24,7 @@ COMMANDS = {
     "drain": ("machines", "Take machines out of service."),
     "extend": ("leases", "Keep what you have locked for longer."),
     "history": ("record", "What happened, newest first."),
+    "join": ("joining", "Print what makes a board join the pool."),
     "label": ("machines", "Label machines: key=value sets, key- removes."),
     "list": ("machines", "What there is, and who has it."),
     "lock": ("leases", "Lock a machine, or be told who has it."),

@@ -48,13 +48,12 @@ class Invitation:
 
     @property
     def options(self) -> list[str]:
-        """Of the installer, without the token."""
-        several = ["--url", self.url] if "," in self.url else []
+        """Of the installer, without where and the token."""
         name = ["--name", self.name] if self.name else []
         labels = ["--labels", self.labels] if self.labels else []
         enforce = ["--enforce"] if self.enforce else []
         insecure = ["--insecure"] if any(one.startswith("http:") for one in self.url.split(",")) else []
-        return [*several, *name, *labels, *enforce, *insecure]
+        return [*name, *labels, *enforce, *insecure]
 
 
 @cache
@@ -73,13 +72,14 @@ def install_script(url: str = "", agent_sha256: str = "") -> str:
 
 def one_line(to: Invitation) -> str:
     """For a shell on a board that runs already."""
-    options = shlex.join(["--token", to.token, *to.options])
+    where = [] if ORIGIN.fullmatch(to.url) else ["--url", to.url]  # else the script knows where it is from
+    options = shlex.join(["--token", to.token, *where, *to.options])
     return f"curl -fsSL {shlex.quote(to.script_url)} | sudo sh -s -- {options}\n"
 
 
 def first_boot_script(to: Invitation) -> str:
     """Joins when there is a network, and removes itself. It has the token in it, so it is for root alone."""
-    options = shlex.join(to.options)
+    options = shlex.join(["--url", to.url, *to.options])
     return f"""\
 #!/bin/sh
 # From `picluster join`: makes this board a machine of the pool. Tried until it works; then it is gone.
