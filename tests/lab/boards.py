@@ -17,6 +17,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -230,7 +231,8 @@ class Board:
     def cut(self) -> None:
         """Everything dies at once. Said of a board that is off, nothing."""
         if self._unshare:
-            os.kill(self.init, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(self.init, signal.SIGKILL)
             self._unshare.communicate()  # it ends when the last process of the board is gone
             self._unshare = None
         if self._agent:
@@ -250,7 +252,7 @@ class Board:
     def reboot(self) -> None:
         """In order: connections are closed, and not cut."""
         self.kill_agent(signal.SIGTERM)
-        self.run(["sh", "-c", "kill -TERM -1"])
+        self.run(["sh", "-c", "kill -TERM -1"], check=False)  # which ends the command itself
         self.cut()
         self._lab.wire.unplug(self.name)
         self.power_on()
@@ -260,6 +262,12 @@ class Board:
     def show(self, files: Mapping[str, str]) -> None:
         """What the kernel shows from now on, in /sys and the planted part of /proc, also after power cuts."""
         plant(self._hardware, {name.lstrip("/"): content for name, content in files.items()})
+
+    def move(self, address: str) -> None:
+        """Another address from DHCP, as it comes while the board runs."""
+        lines = f"addr flush dev eth0\naddr add {address}/{BITS} dev eth0\nroute add default via {GATEWAY}\n"
+        self.run(["ip", "-batch", "-"], input=lines)
+        self.address = address
 
     def file(self, path: str) -> Path:
         """A file of the running board, as the tests can reach it."""

@@ -1,4 +1,4 @@
-"""A lab for each file of stories."""
+"""A lab and a hasty pool for each file of stories."""
 
 from __future__ import annotations
 
@@ -7,6 +7,17 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.boards import Lab
+from tests.service import ServiceProcess
+
+HASTE = {
+    "PICLUSTER_BEAT_S": "1",
+    "PICLUSTER_PULSE_S": "0.2",
+    "PICLUSTER_POLICY__SLACK_S": "0.5",
+    "PICLUSTER_POLICY__OFFLINE_S": "2",
+    "PICLUSTER_POLICY__DEAD_MACHINE_S": "4",
+    "PICLUSTER_POLICY__LOCK_DELAY_S": "0.5",
+}
+"""Minutes become seconds; what stands in what proportion stays: a board is offline after two to three beats."""
 
 
 @pytest.fixture(scope="module")
@@ -14,3 +25,8 @@ def lab() -> Iterator[Lab]:
     """The file's thread is in the lab's network until its last story is told."""
     with Lab() as built:
         yield built
+
+
+@pytest.fixture(scope="module")
+def pool(lab: Lab) -> ServiceProcess:
+    return lab.service(**HASTE)
