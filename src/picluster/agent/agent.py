@@ -109,8 +109,9 @@ class Agent:
         if not self.fences.closed:
             self._counters.resume(self.fences.fence, self._clocks.boot(), self._read())
             self._watch_voltage()
-        elif self.fences.fence:
-            self._clean = self._gate.close(self.fences.fence)  # the agent may have died while it cleaned
+        else:
+            # The agent may have died while it cleaned, or its state may have been lost with somebody let in.
+            self._clean = self._gate.close(self.fences.fence)
 
     # The loop
 
@@ -163,13 +164,15 @@ class Agent:
 
     def report(self) -> dict[str, Any]:
         """All that the service is told, as it is now."""
+        if self.fences.closed:
+            self._gate.look()
         return {
             "id": self._board,
             "address": self._own_address(),
             "mode": self._gate.mode,
             "boot_id": self._boot_id,
             "seq": self._next_seq(),
-            "facts": facts.read_facts(self._tree),
+            "facts": {**facts.read_facts(self._tree), "cannot_enforce": self._gate.trouble or None},
             "labels": {**labels.found_labels(self._tree), **self._settings.labels},
             "host_keys": facts.host_keys(self._tree),
             "ssh_user": self._gate.ssh_user or self._settings.ssh_user,

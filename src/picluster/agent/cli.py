@@ -10,10 +10,21 @@ from collections.abc import Mapping, Sequence
 
 from . import VERSION
 from .agent import Agent
+from .gate import Gate, NoGate
 from .link import Link
 from .log import Log
 from .notify import Manager
-from .settings import CONFIG, STATE, TOKEN_FILE, Unusable, find
+from .settings import (
+    CONFIG,
+    STATE,
+    TOKEN_FILE,
+    Enforcing,
+    Settings,
+    Unusable,
+    find,
+    find_enforcing,
+    gather,
+)
 from .tree import Tree
 
 TYPE_CHECKING = False
@@ -37,6 +48,9 @@ Beat for this board, and do what the service says of its lease.
   --state FOLDER        Where the fence is kept; {STATE} unless said.
   --ssh-user NAME       The account that holders use.
   --ssh-port PORT
+  --enforce             Let in the holder alone, and remove everything of theirs afterwards.
+  --check               Say what enforcing requires and how this board stands, then end: 0 if all is right, else 1.
+  --print-sshd-config   What sshd has to be told for it.
   --once                One beat, then end: 0 if the service answered, else 1.
   --join TOKEN          Get this board a token of its own with a join token, write both down, and end. What
   --join-file FILE      should not be seen in the list of processes comes from a file, or PICLUSTER_JOIN_TOKEN.
@@ -51,7 +65,7 @@ What is not said here is read from PICLUSTER_URL, PICLUSTER_TOKEN and so on, the
 
 _SETTINGS = ("url", "token-file", "name", "labels", "address", "ca-file", "state", "ssh-user", "ssh-port")
 _JOINING = ("join", "join-file")
-_SWITCHES = ("once", "again", "verbose", "version", "help")
+_SWITCHES = ("once", "again", "enforce", "check", "print-sshd-config", "verbose", "version", "help")
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
@@ -81,14 +95,19 @@ def _run(told: Mapping[str, str], environ: Mapping[str, str]) -> int:
     log = Log(verbose="verbose" in told)
     tree = Tree(told.get("root", "/"))
     flags = {f"PICLUSTER_{name.upper().replace('-', '_')}": told.get(name) for name in _SETTINGS}
+    flags["PICLUSTER_ENFORCE"] = "1" if "enforce" in told else None
     try:
+        if "check" in told or "print-sshd-config" in told:
+            return _show(told, find_enforcing(gather(flags, environ, tree), tree), tree)
         settings = find(flags, environ, tree)
         if "join" in told or "join-file" in told or environ.get("PICLUSTER_JOIN_TOKEN"):
             from .join import Join, join_token  # once in a board's life
 
             return Join(settings, tree, log).run(join_token(told, environ), flags, again="again" in told)
         link = Link(settings.addresses, settings.read_token, log, settings.trust)
-        agent = Agent(settings, tree, link, log, manager=Manager(environ))
+        manager = Manager(environ)
+        gate = _gate(settings, tree, log, manager)
+        agent = Agent(settings, tree, link, log, gate=gate, manager=manager)
     except Unusable as problem:
         log(str(problem))
         return USAGE
@@ -102,6 +121,26 @@ def _run(told: Mapping[str, str], environ: Mapping[str, str]) -> int:
         return _once(agent)
     agent.run()
     return 0
+
+
+def _gate(settings: Settings, tree: Tree, log: Log, manager: Manager) -> Gate:
+    if not settings.enforcing:
+        return NoGate()
+    from .enforce import Enforcer  # memory that an advisory board need not spend
+
+    return Enforcer(tree, settings.enforcing, log, manager.busy)
+
+
+def _show(told: Mapping[str, str], enforcing: Enforcing, tree: Tree) -> int:
+    """For people and the installer: what sshd has to be told, or how the board stands."""
+    if "print-sshd-config" in told:
+        from .sshd import config
+
+        print(config(enforcing.user), end="")
+        return 0
+    from .ready_to_enforce import show
+
+    return show(enforcing, tree)
 
 
 def _once(agent: Agent) -> int:

@@ -16,6 +16,11 @@ class Gate:
     """What the board says of itself: `enforced` or `advisory`."""
     ssh_user = ""
     """The account that holders use; empty where the settings say it."""
+    trouble = ""
+    """Why a board that should enforce does not, and what to do."""
+
+    def look(self) -> None:
+        """Is everything as it has to be? Asked before each report while nobody is let in; it must be quick."""
 
     def open(self, fence: int, keys: Sequence[str]) -> None:
         """Let in whoever has one of these keys, and nobody else. Raises `OSError`: then nobody is let in."""

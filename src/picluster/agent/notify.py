@@ -7,6 +7,9 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 
+BUSY_S = 30.0
+"""So much longer each sign that it is busy makes the time for it."""
+
 
 class Manager:
     """Who started the agent, if it wants to know."""
@@ -23,6 +26,11 @@ class Manager:
     def alive(self) -> None:
         if self._period_s:
             self._say("WATCHDOG=1")
+
+    def busy(self) -> None:
+        """As `alive`, for work that may take longer than a start or an end is given."""
+        self.alive()
+        self._say(f"EXTEND_TIMEOUT_USEC={int(BUSY_S * 1e6)}")
 
     def stopping(self) -> None:
         self._say("STOPPING=1")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from .http1 import Address
 from .records import NamedTuple
-from .tree import Tree, clean, whole
+from .tree import Tree, clean, real, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,13 @@ TOKEN_FILE = "/etc/picluster/token"  # noqa: S105  a place, not a secret
 STATE = "/var/lib/picluster"
 CREDENTIAL = "token"
 """As in `LoadCredential=token:/etc/picluster/token`."""
+SSH_USER = "picluster"
+"""The account of holders on an enforced board."""
+ACCOUNT = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+"""It becomes the name of files and a word in sshd's settings."""
+CLEANUP = "/etc/picluster/cleanup"
+CLEANUP_S = 60.0
+"""All of the cleaning has to fit into what the service waits for it."""
 MOST_LABELS = 64
 LONGEST_LABEL = 255
 
@@ -35,6 +42,17 @@ _YES = ("1", "yes", "true", "on")
 
 class Unusable(Exception):
     """The agent cannot start like this; says what to write where."""
+
+
+class Enforcing(NamedTuple):
+    """What an enforced board does when a lease is over, and to whom."""
+
+    user: str
+    """The account that is the holder's."""
+    cleanup: str | None
+    """A program of the board's owner."""
+    cleanup_s: float
+    ssh_port: int
 
 
 class Settings(NamedTuple):
@@ -53,6 +71,8 @@ class Settings(NamedTuple):
     ssh_user: str
     ssh_port: int
     vcgencmd: bool
+    enforcing: Enforcing | None
+    """None: the board is advisory."""
 
     def read_token(self) -> str:
         """Read anew for each beat, so that a new token works without a restart. Empty if there is none."""
@@ -76,12 +96,10 @@ class Settings(NamedTuple):
 
 def find(flags: Mapping[str, str | None], environ: Mapping[str, str], tree: Tree) -> Settings:
     """`flags` by the names of the environment. Raises `Unusable`."""
-    told: dict[str, str] = {**read_config(tree), **{key: value for key, value in environ.items() if value}}
-    told.update({key: value for key, value in flags.items() if value})
+    told = gather(flags, environ, tree)
     token_file, token = _token(flags, told, tree)
-    port = whole(told.get("PICLUSTER_SSH_PORT", "22"))
-    if port is None or not 1 <= port <= 65_535:
-        raise Unusable("PICLUSTER_SSH_PORT is a number from 1 to 65535")
+    enforces = told.get("PICLUSTER_ENFORCE", "").lower() in _YES
+    enforcing = find_enforcing(told, tree) if enforces else None
     return Settings(
         addresses=read_addresses(told.get("PICLUSTER_URL", "")),
         token_file=token_file,
@@ -91,10 +109,39 @@ def find(flags: Mapping[str, str | None], environ: Mapping[str, str], tree: Tree
         labels=read_labels(told.get("PICLUSTER_LABELS", "")),
         ca_file=told.get("PICLUSTER_CA_FILE"),
         state=told.get("PICLUSTER_STATE") or told.get("STATE_DIRECTORY") or tree.at(STATE),
-        ssh_user=clean(told.get("PICLUSTER_SSH_USER", ""), 255),
-        ssh_port=port,
+        ssh_user=enforcing.user if enforcing else clean(told.get("PICLUSTER_SSH_USER", ""), 255),
+        ssh_port=_ssh_port(told),
         vcgencmd=told.get("PICLUSTER_VCGENCMD", "").lower() in _YES,
+        enforcing=enforcing,
     )
+
+
+def gather(flags: Mapping[str, str | None], environ: Mapping[str, str], tree: Tree) -> dict[str, str]:
+    """What was said, by the names of the environment: the flag before the variable before the file."""
+    told: dict[str, str] = {**read_config(tree), **{key: value for key, value in environ.items() if value}}
+    told.update({key: value for key, value in flags.items() if value})
+    return told
+
+
+def find_enforcing(told: Mapping[str, str], tree: Tree) -> Enforcing:
+    """How the board would enforce, whether or not it is asked to. Raises `Unusable`."""
+    user = told.get("PICLUSTER_SSH_USER", SSH_USER)
+    if not ACCOUNT.fullmatch(user):
+        raise Unusable(
+            f"PICLUSTER_SSH_USER: {user[:80]!r} is no name of an account; {SSH_USER} is the usual one"
+        )
+    limit = real(told.get("PICLUSTER_CLEANUP_S", str(CLEANUP_S)))
+    if limit is None or not 0 < limit <= CLEANUP_S:
+        raise Unusable(f"PICLUSTER_CLEANUP_S is a number of seconds up to {CLEANUP_S:g}")
+    cleanup = told.get("PICLUSTER_CLEANUP") or (CLEANUP if tree.exists(CLEANUP) else None)
+    return Enforcing(user, cleanup, limit, _ssh_port(told))
+
+
+def _ssh_port(told: Mapping[str, str]) -> int:
+    port = whole(told.get("PICLUSTER_SSH_PORT", "22"))
+    if port is None or not 1 <= port <= 65_535:
+        raise Unusable("PICLUSTER_SSH_PORT is a number from 1 to 65535")
+    return port
 
 
 def read_config(tree: Tree) -> dict[str, str]:

@@ -1,0 +1,314 @@
+"""Whether this board can keep everybody out but the holder. Until each of these is so, it says *advisory*.
+
+They are not only what enforcing needs. They also make sure that the account is nobody's: it will be killed and its
+home emptied, and a person whose name somebody wrote into the settings must not be hit.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator
+
+from . import accounts, sshd
+from .accounts import Account
+from .programs import Budget, run, where
+from .records import NamedTuple
+from .settings import CONFIG, Enforcing
+from .tree import Tree, clean, real, whole
+
+POWERFUL = frozenset(
+    "root adm admin disk docker incus-admin kmem kvm libvirt lxd podman shadow staff sudo wheel".split()
+)
+"""Groups whose members can become root, or leave something where root or the next holder runs it."""
+FIRST_UID, LAST_UID = 1000, 60_000
+"""Of people, on every distribution; below are system services, above are systemd's dynamic users and `nobody`."""
+LIMIT_S = 20.0
+"""For `sudo` and `sshd` together. Where the names of hosts cannot be resolved, sudo waits for that."""
+_PROGRAMS = ("find", "umount", "ipcrm")
+_WATCHED = (
+    "/etc/passwd",
+    "/etc/shadow",
+    "/etc/group",
+    "/etc/subuid",
+    "/etc/subgid",
+    "/etc/sudoers",
+    "/etc/sudoers.d",
+    "/etc/ssh/sshd_config",
+    "/etc/ssh/sshd_config.d",
+    "/run/sshd.pid",
+)
+"""Where nothing has changed, nothing is asked again: opening must be quick."""
+_NO_SHELLS = ("nologin", "false")
+
+
+class Finding(NamedTuple):
+    """One thing that is required."""
+
+    what: str
+    wrong: str
+    """How it is instead; empty if it is right."""
+    do: str
+
+    def __str__(self) -> str:
+        return f"not ok  {self.wrong}\n        {self.do}" if self.wrong else f"ok      {self.what}"
+
+
+class Readiness:
+    """What was found, asked again only when one of the files that say so was touched."""
+
+    def __init__(self, tree: Tree, told: Enforcing) -> None:
+        self._tree, self._told = tree, told
+        self._seen: object = None
+        self.account: Account | None = None
+        """Whose processes may be killed and whose files removed; None unless everything is right."""
+        self.trouble = ""
+        """Why the board cannot enforce, and what to do."""
+
+    def look(self, alive: Callable[[], None] = lambda: None) -> Account | None:
+        """The account, if all is right."""
+        seen = _fingerprint(self._tree, self._told)
+        if seen != self._seen:
+            found = findings(self._tree, self._told, Budget(LIMIT_S, alive))
+            wrong = next((one for one in found if one.wrong), None)
+            self.trouble = f"{wrong.wrong}: {wrong.do}" if wrong else ""
+            self.account = None if wrong else accounts.find(self._tree, self._told.user)
+            self._seen = None if wrong else seen  # what cannot be seen in the files may be put right, too
+        return self.account
+
+
+def findings(tree: Tree, told: Enforcing, budget: Budget) -> list[Finding]:
+    """All that is required, in the order in which a person would put it right."""
+    account = accounts.find(tree, told.user)
+    found = [_is_root(), _is_here(tree), *_programs()]
+    if account is None:
+        make = f"useradd -m -p '*' -s /bin/bash {told.user}"
+        return [*found, Finding("", f"there is no account {told.user} in /etc/passwd", make)]
+    return [
+        *found,
+        _is_for_this_alone(tree, account),
+        _has_no_password(tree, account),
+        _has_no_power(account),
+        _has_no_other_ids(tree, account),
+        _has_a_home(tree, account),
+        _has_a_shell(tree, account),
+        _has_no_sudo(account, budget),
+        *_sshd(tree, told, budget),
+        *([_hook(tree, told.cleanup)] if told.cleanup else []),
+    ]
+
+
+def _is_root() -> Finding:
+    wrong = "" if os.geteuid() == 0 else "the agent does not run as root"
+    return Finding("the agent runs as root", wrong, "only root can end another account's processes")
+
+
+def _is_here(tree: Tree) -> Finding:
+    wrong = "" if tree.root == "/" else f"the agent reads the files of {tree.root}"
+    return Finding("the agent is on the board itself", wrong, "start it without --root")
+
+
+def _programs() -> Iterator[Finding]:
+    for name in _PROGRAMS:
+        wrong = "" if where(name) else f"there is no {name}"
+        yield Finding(f"there is {name}", wrong, "install findutils, mount and util-linux")
+
+
+def _is_for_this_alone(tree: Tree, account: Account) -> Finding:
+    shared = [words[0] for words in accounts.rows(tree, "/etc/passwd", 7) if whole(words[2]) == account.uid]
+    wrong = ""
+    if not FIRST_UID <= account.uid <= LAST_UID:
+        wrong = f"{account.name} has the uid {account.uid}, which is a system's"
+    elif len(shared) > 1:
+        wrong = f"the uid {account.uid} is shared by {' and '.join(shared)}"
+    do = f"name an account with a uid of its own, from {FIRST_UID} to {LAST_UID}, in {CONFIG}"
+    return Finding(f"{account.name} is an account of its own", wrong, do)
+
+
+def _has_no_password(tree: Tree, account: Account) -> Finding:
+    kept = [words[1] for words in accounts.rows(tree, "/etc/shadow", 2) if words[0] == account.name]
+    wrong = (
+        "" if kept and all(one.startswith(("!", "*")) for one in kept) else f"{account.name} has a password"
+    )
+    return Finding(f"{account.name} has no password", wrong, f"usermod -p '*' {account.name}")
+
+
+def _has_no_power(account: Account) -> Finding:
+    power = sorted(name for name, gid in account.groups.items() if name in POWERFUL or gid == 0)
+    wrong = f"{account.name} is in the group {', '.join(power)}" if power else ""
+    do = " && ".join(f"gpasswd -d {account.name} {name}" for name in power)
+    return Finding(f"{account.name} is in no powerful group", wrong, do)
+
+
+def _has_no_other_ids(tree: Tree, account: Account) -> Finding:
+    """Processes with ids of such a range would outlive those of the account."""
+    names = (account.name, str(account.uid))
+    files = [
+        file
+        for file in ("/etc/subuid", "/etc/subgid")
+        if any(words[0] in names for words in accounts.rows(tree, file, 3))
+    ]
+    wrong = f"{account.name} has ids in {' and '.join(files)}" if files else ""
+    do = " && ".join(f"sed -i '/^{account.name}:/d;/^{account.uid}:/d' {file}" for file in files)
+    return Finding(f"{account.name} has no further uids and gids", wrong, do)
+
+
+def _has_a_home(tree: Tree, account: Account) -> Finding:
+    """It will be emptied."""
+    home = os.path.normpath(account.home)
+    others = [(words[0], os.path.normpath(words[5])) for words in accounts.rows(tree, "/etc/passwd", 7)]
+    inside = [name for name, other in others if name != account.name and f"{other}/".startswith(f"{home}/")]
+    wrong = ""
+    if not home.startswith("/") or home.count("/") < 2:
+        wrong = f"{account.home} cannot be a home that is emptied"
+    elif inside:
+        wrong = f"{home} is also the home of {', '.join(inside)}"
+    elif not _belongs_to_root(tree, os.path.dirname(home)):
+        wrong = f"others than root can write where {home} is"
+    elif not _is_of(account.uid, tree.at(home)):
+        wrong = f"{home} does not belong to {account.name}"
+    do = f"usermod -d /home/{account.name} {account.name}, and let it belong to {account.name} if it is there"
+    return Finding(f"{home} is a home of its own", wrong, do)
+
+
+def _is_of(uid: int, path: str) -> bool:
+    """If it is there; it will be made."""
+    try:
+        there = os.lstat(path)
+    except OSError:
+        return True
+    return stat.S_ISDIR(there.st_mode) and there.st_uid == uid
+
+
+def _belongs_to_root(tree: Tree, folder: str) -> bool:
+    """So that nobody can put something else in the place of what is in it."""
+    while True:
+        try:
+            there = os.lstat(tree.at(folder))
+        except OSError:
+            return False
+        if not stat.S_ISDIR(there.st_mode) or there.st_uid or there.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return False
+        if folder == "/":
+            return True
+        folder = os.path.dirname(folder)
+
+
+def _has_a_shell(tree: Tree, account: Account) -> Finding:
+    shell = account.shell or "/bin/sh"
+    usable = os.path.basename(shell) not in _NO_SHELLS and os.access(tree.at(shell), os.X_OK)
+    wrong = "" if usable else f"nobody can work with the shell {shell} of {account.name}"
+    return Finding(f"{account.name} has a shell", wrong, f"usermod -s /bin/bash {account.name}")
+
+
+def _has_no_sudo(account: Account, budget: Budget) -> Finding:
+    wrong = ""
+    if where("sudo"):
+        said = clean(run(("sudo", "-n", "-l", "-U", account.name), budget).said)
+        if f"User {account.name} is not allowed to run sudo" not in said:
+            wrong = f"sudo may give {account.name} something ({said[-100:] or 'it does not answer'})"
+    do = f"take it out of /etc/sudoers and /etc/sudoers.d; see sudo -l -U {account.name}"
+    return Finding(f"sudo gives {account.name} nothing", wrong, do)
+
+
+def _sshd(tree: Tree, told: Enforcing, budget: Budget) -> Iterator[Finding]:
+    write = f"picluster-agent --print-sshd-config --ssh-user {told.user} > {sshd.DROP_IN}"
+    reload = "systemctl reload ssh"
+    if not where("sshd"):
+        yield Finding("", "there is no sshd", "install openssh-server")
+        return
+    os.makedirs(_PRIVILEGE_SEPARATION, mode=0o755, exist_ok=True)
+    connection = f"user={told.user},host=board,addr=192.0.2.1,laddr=192.0.2.2,lport={told.ssh_port}"
+    ran = run(("sshd", "-T", "-C", connection), budget)
+    said = ran.said.decode("utf-8", "replace")
+    if ran.code:
+        last = clean(said[-200:])
+        yield Finding("", f"sshd cannot read its settings ({last})", "see what sshd -t says")
+        return
+    wrong = "; ".join(sshd.wrong(said))
+    yield Finding(
+        f"sshd lets {told.user} in by {sshd.KEYS}/{told.user} alone",
+        f"sshd does not keep {told.user} to its keys file: {wrong}" if wrong else "",
+        f"{write} && {reload}; nothing before it may say otherwise",
+    )
+    stale = _read_before_it_changed(tree, said)
+    wrong = f"sshd has not read {stale} since it was changed" if stale else ""
+    yield Finding("sshd has read its settings", wrong, reload)
+
+
+_PRIVILEGE_SEPARATION = "/run/sshd"
+"""Without it sshd prints nothing; where systemd starts it by socket, it is not always there."""
+
+
+def _read_before_it_changed(tree: Tree, printed: str) -> str:
+    """The file of sshd's settings that is newer than its last start or reload, at which it writes its pid anew.
+
+    A board without a clock may have started it at a strange time: a file that is older than the boot was read.
+    """
+    found = re.search(r"^pidfile (/.*)$", printed, re.MULTILINE)
+    started = _changed(tree.at(found[1])) if found else None
+    up_s = real((tree.text("/proc/uptime") or "").partition(" ")[0])
+    if started is None or up_s is None:
+        return ""  # it is started for each connection, and reads everything each time
+    booted = time.time() - up_s
+    files = ["/etc/ssh/sshd_config"]
+    files += [f"/etc/ssh/sshd_config.d/{name}" for name in tree.names("/etc/ssh/sshd_config.d")]
+    newer = [file for file in files if (_changed(tree.at(file)) or 0) > max(started, booted)]
+    return newer[0] if newer else ""
+
+
+def _changed(path: str) -> float | None:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return None
+
+
+def _hook(tree: Tree, path: str) -> Finding:
+    wrong = "" if _is_roots_alone(tree, path) else f"{path} is not a program that root alone can change"
+    return Finding(
+        f"{path} is root's", wrong, f"chown root:root {path} && chmod 755 {path}, in a folder of root's"
+    )
+
+
+def _is_roots_alone(tree: Tree, path: str) -> bool:
+    try:
+        there = os.lstat(tree.at(path))
+    except OSError:
+        return False
+    others = there.st_uid or there.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    program = stat.S_ISREG(there.st_mode) and there.st_mode & stat.S_IXUSR
+    return bool(program) and not others and _belongs_to_root(tree, os.path.dirname(path))
+
+
+def _fingerprint(tree: Tree, told: Enforcing) -> object:
+    """Changes when one of the files does. Not the time of the content but of the change, which nobody can set."""
+    paths = [*_WATCHED, *([told.cleanup] if told.cleanup else [])]
+    for path in _WATCHED:
+        if path.endswith(".d"):
+            paths += [f"{path}/{name}" for name in tree.names(path)]
+    return [_identity(tree.at(path)) for path in paths]
+
+
+def _identity(path: str) -> tuple[str, int, int]:
+    try:
+        there = os.stat(path)
+    except OSError:
+        return path, 0, 0
+    return path, there.st_ino, there.st_ctime_ns
+
+
+def show(told: Enforcing, tree: Tree) -> int:
+    """Print how the board stands; the exit code."""
+    found = findings(tree, told, Budget(LIMIT_S))
+    for one in found:
+        print(one)
+    wrong = sum(bool(one.wrong) for one in found)
+    print(
+        f"{wrong} not ok: the board would be advisory"
+        if wrong
+        else f"This board can enforce, with {told.user}"
+    )
+    return 1 if wrong else 0

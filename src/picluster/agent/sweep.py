@@ -1,0 +1,302 @@
+"""Removes what an account left on the board: in its home, in every place where everybody may write, in spools and in memory.
+
+It begins when no process of the account lives, so nothing changes under its hands. Walking and removing is `find`'s
+work: it follows no link, leaves the file system it was sent to never, and goes deeper than a path can be long.
+What belongs to somebody else stays, also inside a folder of the account; such a folder becomes root's.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from .accounts import Account
+from .programs import Budget, run
+from .tree import Tree
+
+SKELETONS = ("/etc/picluster/skel", "/etc/skel")
+"""What a new home begins with: the first that there is."""
+SPOOLS = (
+    "/var/spool/cron/crontabs",
+    "/var/spool/cron/atjobs",
+    "/var/spool/cron/atspool",
+    "/var/spool/cron",
+    "/var/spool/at",
+    "/var/mail",
+    "/var/spool/mail",
+)
+"""Where programs with more rights put what belongs to the account."""
+NAMED = (
+    "/var/spool/cron/crontabs",
+    "/var/spool/cron",
+    "/var/lib/systemd/linger",
+    "/var/mail",
+    "/var/spool/mail",
+)
+"""Where something may be called after the account, whoever it belongs to."""
+EVERYBODYS = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock", "/run/screen", "/run/user")  # noqa: S108
+"""Looked into in any case; other places are found by their modes."""
+DEPTH = 4
+"""So far below a file system's root such a place is looked for."""
+MOST_FOLDERS = 20_000
+_DULL = ("proc", "sys", "usr", "bin", "lib", "sbin", "boot")
+"""At the root: there nobody but root has a place to write, or there are no files."""
+_NO_FILES = frozenset(
+    "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts efivarfs fusectl nsfs proc pstore securityfs"
+    " sysfs tracefs".split()
+)
+_REMOTE = ("nfs", "cifs", "smb", "9p", "ceph", "fuse")
+"""They can hang, and their servers have a say in whose files are whose."""
+_LONGEST_TABLE = 16 << 20
+_AT_ONCE = 200
+"""So many arguments for one program."""
+_MANAGER_S = 20.0
+"""For systemd to notice that all of an account is dead already."""
+
+
+def sweep(tree: Tree, account: Account, budget: Budget) -> list[str]:
+    """Each step, also after one that failed; what did not work."""
+    failed = []
+    for step in (_spools, _manager, _mounts, _memory, _files, _home):
+        try:
+            step(tree, account, budget)
+        except OSError as problem:
+            failed.append(f"{step.__name__.lstrip('_')}: {problem}")
+    return failed
+
+
+def what_is_left(tree: Tree, account: Account, budget: Budget) -> Iterator[str]:
+    """Of the account, in words for the log. Raises `OSError` where that cannot be seen."""
+    yield from _named(tree, account)
+    yield from (f"a mount at {path}" for path in fuse_mounts(tree, account.uid))
+    yield from (f"{kind} {number} in memory" for kind, number in segments(tree, account.uid))
+    folders = places(tree, account)
+    if folders:
+        ran = run(("find", *folders, *_OF, str(account.uid), "-print0", "-quit"), budget, errors=False)
+        yield from (os.fsdecode(path) for path in ran.said.split(b"\0") if path)
+        if ran.code:
+            raise OSError(f"find ended with {ran.code}")
+
+
+# Spools, and what is called after the account
+
+
+def _spools(tree: Tree, account: Account, budget: Budget) -> None:
+    """First of all, so that nothing is started from them any more."""
+    for path in _named(tree, account):
+        os.unlink(path)
+
+
+def _named(tree: Tree, account: Account) -> Iterator[str]:
+    paths = (tree.at(f"{folder}/{account.name}") for folder in NAMED)
+    return (path for path in paths if os.path.lexists(path) and not os.path.isdir(path))
+
+
+# The account's own service manager
+
+
+def _manager(tree: Tree, account: Account, budget: Budget) -> None:
+    """Its processes are dead; systemd has to notice, or the next login finds half of it."""
+    folder = f"/run/user/{account.uid}"
+    if not tree.exists(folder):
+        return
+    if tree.exists("/run/systemd/system"):
+        units = (f"user@{account.uid}.service", f"user-runtime-dir@{account.uid}.service")
+        run(("systemctl", "stop", *units), budget.part(_MANAGER_S))
+    if os.path.ismount(tree.at(folder)):
+        _unmount([tree.at(folder)], budget)
+
+
+# Mounts
+
+
+def _mounts(tree: Tree, account: Account, budget: Budget) -> None:
+    """Again and again: one may hide another."""
+    before: list[str] = []
+    found = fuse_mounts(tree, account.uid)
+    while found and found != before:
+        _unmount(found[::-1], budget)
+        before, found = found, fuse_mounts(tree, account.uid)
+
+
+def fuse_mounts(tree: Tree, uid: int) -> list[str]:
+    """What everybody may mount with the help of `fusermount`; it says in its options who did."""
+    found = []
+    for fields, kind, options in mounts(tree):
+        if kind.startswith("fuse") and f"user_id={uid}" in options.split(","):
+            found.append(fields[4])
+    return found
+
+
+def mounts(tree: Tree) -> Iterator[tuple[list[str], str, str]]:
+    """Of each the fields of mountinfo up to its dash, the kind of file system, and its options."""
+    data = tree.data("/proc/self/mountinfo", _LONGEST_TABLE) or b""
+    for line in os.fsdecode(data).split("\n"):
+        before, dash, after = line.partition(" - ")
+        words = after.split(" ")
+        if dash and len(words) > 2:
+            yield [_plain(field) for field in before.split(" ")], words[0], words[2]
+
+
+def _plain(field: str) -> str:
+    """Space, tab, line break and backslash are written as octal numbers."""
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        field = field.replace(code, character)
+    return field
+
+
+def _unmount(paths: list[str], budget: Budget) -> None:
+    """Lazily, and without a look at what is mounted: who serves it may be dead or malicious."""
+    for start in range(0, len(paths), _AT_ONCE):
+        run(("umount", "-l", "-i", "-c", "--", *paths[start : start + _AT_ONCE]), budget)
+
+
+# Memory that outlives its processes
+
+
+def _memory(tree: Tree, account: Account, budget: Budget) -> None:
+    found = [f"--{kind}-id={number}" for kind, number in segments(tree, account.uid)]
+    for start in range(0, len(found), _AT_ONCE):
+        run(("ipcrm", *found[start : start + _AT_ONCE]), budget)
+
+
+def segments(tree: Tree, uid: int) -> list[tuple[str, int]]:
+    """System V shared memory, queues and semaphores that it owns or has made."""
+    found = []
+    for file, kind in (("shm", "shmem"), ("msg", "queue"), ("sem", "semaphore")):
+        table = (tree.data(f"/proc/sysvipc/{file}", _LONGEST_TABLE) or b"").splitlines()
+        heads = table[0].split() if table else []
+        for row in table[1:]:
+            columns = dict(zip(heads, row.split()))
+            if str(uid).encode() in (columns.get(b"uid"), columns.get(b"cuid")):
+                found.append((kind, int(columns.get(file.encode() + b"id", b"0"))))
+    return found
+
+
+# Files
+
+
+_OF = ("-xdev", "-mindepth", "1", "-user")
+_TO_ROOT = ("-type", "d", "-execdir", "chown", "-h", "0:0", "{}", ";", "-execdir", "chmod", "0755", "{}", ";")
+
+
+def _files(tree: Tree, account: Account, budget: Budget) -> None:
+    """All of the account's, in all places. Where a folder is not empty then, somebody else has something in it."""
+    folders = places(tree, account)
+    if not folders:
+        return
+    mine = ("find", *folders, *_OF, str(account.uid))
+    if run((*mine, "-delete"), budget).code:
+        ran = run((*mine, *_TO_ROOT), budget)
+        if ran.code:
+            raise OSError(ran.said[-200:].decode("utf-8", "replace") or f"find ended with {ran.code}")
+
+
+def places(tree: Tree, account: Account) -> list[str]:
+    """Folders where the account may write, but for its home; none of them inside of another."""
+    known = [tree.at(path) for path in (*EVERYBODYS, *SPOOLS) if tree.exists(path)]
+    home = os.path.realpath(tree.at(account.home))
+    kept: list[str] = []
+    devices: dict[str, int] = {}
+    for path in sorted({os.path.realpath(path) for path in [*known, *_open_folders(tree, account)]}):
+        device = os.stat(path).st_dev
+        outer = [one for one in kept if path.startswith(one + "/") and devices[one] == device]
+        if not outer and not f"{path}/".startswith(home + "/"):
+            kept.append(path)
+            devices[path] = device
+    return kept
+
+
+def _open_folders(tree: Tree, account: Account) -> Iterator[str]:
+    """By their modes, down to `DEPTH` below the root of each file system that takes writes.
+
+    It goes into nothing that the account can fill, so that nobody can keep it busy.
+    """
+    home, left = tree.at(account.home), MOST_FOLDERS
+    for level in _file_systems(tree):
+        for _ in range(DEPTH):
+            below: list[str] = []
+            for entry, there in _folders(level):
+                if _may_write(account, there):
+                    yield entry
+                elif entry != home:
+                    below.append(entry)
+            left -= len(below)
+            if left < 0:
+                return
+            level = below
+
+
+def _folders(level: list[str]) -> Iterator[tuple[str, os.stat_result]]:
+    """What is in these, on the same file system."""
+    for folder in level:
+        try:
+            device = os.stat(folder).st_dev
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        there = entry.stat(follow_symlinks=False)
+                        if there.st_dev == device:
+                            yield entry.path, there
+        except OSError:
+            pass  # gone, or on a card that is failing
+
+
+def _may_write(account: Account, there: os.stat_result) -> bool:
+    by_group = there.st_mode & stat.S_IWGRP and there.st_gid in account.groups.values()
+    return bool(there.st_mode & stat.S_IWOTH or by_group) or there.st_uid == account.uid
+
+
+def _file_systems(tree: Tree) -> Iterator[list[str]]:
+    """Where to begin in each: at its root, or for the system's own a level below, without what is dull."""
+    yield [tree.at(name) for name in tree.names("/") if name not in _DULL]
+    for fields, kind, options in mounts(tree):
+        local = kind not in _NO_FILES and not kind.startswith(_REMOTE)
+        if local and fields[4] != "/" and "rw" in options.split(",") and tree.exists(fields[4]):
+            yield [tree.at(fields[4])]
+
+
+# The home
+
+
+def _home(tree: Tree, account: Account, budget: Budget) -> None:
+    """Made anew, so that no mode, attribute or access list of the old one is left either."""
+    home = tree.at(account.home)
+    if os.path.lexists(home):
+        ran = run(("find", home, "-xdev", "-mindepth", "1", "-delete"), budget)
+        if ran.code:
+            raise OSError(ran.said[-200:].decode("utf-8", "replace") or f"find ended with {ran.code}")
+    if os.path.ismount(home):
+        for name in os.listxattr(home):
+            os.removexattr(home, name)
+    else:
+        if os.path.lexists(home):
+            os.rmdir(home)
+        os.mkdir(home, 0o700)
+    os.chown(home, account.uid, account.gid)
+    os.chmod(home, 0o700)
+    skeleton = next((tree.at(path) for path in SKELETONS if tree.exists(path)), None)
+    if skeleton:
+        _copy(skeleton, home, account)
+
+
+def _copy(skeleton: str, home: str, account: Account) -> None:
+    for folder, folders, files in os.walk(skeleton):
+        there = os.path.join(home, os.path.relpath(folder, skeleton))
+        for name in (*folders, *files):
+            _copy_one(os.path.join(folder, name), os.path.join(there, name))
+            os.lchown(os.path.join(there, name), account.uid, account.gid)
+
+
+def _copy_one(source: str, target: str) -> None:
+    mode = os.lstat(source).st_mode
+    if stat.S_ISLNK(mode):
+        os.symlink(os.readlink(source), target)
+    elif stat.S_ISDIR(mode):
+        os.mkdir(target, mode & 0o777)
+    elif stat.S_ISREG(mode):
+        with open(source, "rb") as old, open(target, "xb") as new:
+            os.fchmod(new.fileno(), mode & 0o777)
+            while part := old.read(65_536):
+                new.write(part)
