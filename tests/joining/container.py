@@ -51,16 +51,25 @@ def missing_tools() -> list[str]:
     return [tool for tool in TOOLS if not shutil.which(tool)]
 
 
-def package_sources(release: str = RELEASE) -> list[str]:
-    """The files from which apt here gets this release, and not those of other vendors."""
+def package_sources(folder: Path) -> list[Path]:
+    """Where apt on this machine gets the release itself; neither its updates nor other vendors' packages."""
     known = [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]
-    word = re.compile(rf"(?<![\w-]){release}(?![\w-]).*?(?<![\w-])main(?![\w-])", re.DOTALL)
-    return [str(file) for file in known if file.suffix in (".list", ".sources") and word.search(_text(file))]
+    kept = []
+    for file in known:
+        if file.suffix not in (".list", ".sources") or not file.is_file():
+            continue
+        parts = re.split(r"\n\s*\n" if file.suffix == ".sources" else r"\n", file.read_text())
+        parts = [part for part in parts if _names_release(part)]
+        if parts:
+            kept.append(folder / file.name)
+            kept[-1].write_text("\n\n".join(parts) + "\n")
+    return kept
 
 
-def _text(file: Path) -> str:
-    """Without comments."""
-    return re.sub(r"^\s*#.*", "", file.read_text(), flags=re.MULTILINE) if file.is_file() else ""
+def _names_release(part: str) -> bool:
+    """As a suite of its own, with the component main."""
+    words = re.sub(r"^\s*#.*", "", part, flags=re.MULTILINE).split()
+    return RELEASE in words and "main" in words
 
 
 def root(name: str, *options: str, packages: tuple[str, ...] = PACKAGES) -> Path:
@@ -68,22 +77,15 @@ def root(name: str, *options: str, packages: tuple[str, ...] = PACKAGES) -> Path
     LAB.mkdir(exist_ok=True)
     key = hashlib.sha256(repr((options, packages, RELEASE)).encode()).hexdigest()[:8]
     folder = LAB / f"{name}-{key}"
-    with (LAB / f"{name}.lock").open("w") as lock:
+    with (LAB / f"{name}.lock").open("w") as lock, tempfile.TemporaryDirectory(dir=LAB) as temporary:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            fresh = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=LAB)) / "root"
-            command = [
-                "mmdebstrap",
-                "--quiet",
-                *options,
-                f"--include={','.join(packages)}",
-                RELEASE,
-                str(fresh),
-            ]
-            made = subprocess.run([*command, *package_sources()], capture_output=True, text=True)
-            assert made.returncode == 0, made.stderr
+            fresh = Path(temporary) / "root"
+            command = ["mmdebstrap", *options, f"--include={','.join(packages)}", RELEASE, str(fresh)]
+            sources = package_sources(Path(temporary))
+            made = subprocess.run([*command, *sources], capture_output=True, text=True)
+            assert made.returncode == 0, made.stderr[-4000:]
             fresh.rename(folder)
-            fresh.parent.rmdir()
     return folder
 
 

@@ -443,7 +443,17 @@ reload_ssh() {
     for server in ssh sshd; do
         if systemctl --quiet is-active "$server.service" 2>/dev/null; then
             systemctl reload "$server.service"
+            wait_for_ssh
+            return
         fi
+    done
+}
+
+# It begins anew with a new pid file, a moment after it was told to.
+wait_for_ssh() {
+    for _ in 1 2 3 4 5; do
+        [ -z "$(find /run/sshd.pid -newer "${drop_in%/*}" 2>/dev/null)" ] || return 0
+        sleep 1
     done
 }
 
