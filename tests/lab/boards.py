@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from picluster.agent import sshd
 from picluster.agent.bundle import archive
 from tests.agent.trees import PI5, plant
 from tests.lab.wire import BITS, GATEWAY, Wire
@@ -97,13 +98,13 @@ class Lab:
         self.wire.__exit__(kind, error, trace)
         shutil.rmtree(self.folder)
 
-    def service(self, **environment: str) -> ServiceProcess:
+    def service(self, data: Path | None = None, **environment: str) -> ServiceProcess:
         """A pool that boards find at the bridge. It dies with the tests."""
-        data = tempfile.mkdtemp(prefix="pool-", dir=self.folder)
+        data = data or Path(tempfile.mkdtemp(prefix="pool-", dir=self.folder))
         running = ServiceProcess(
             "--host",
             "0.0.0.0",
-            *on_sqlite(Path(data)),
+            *on_sqlite(data),
             within=("setpriv", "--pdeathsig", "KILL"),
             **environment,
         )
@@ -131,7 +132,7 @@ class Lab:
 
 
 class Board:
-    """One board, off."""
+    """One board, off. Unless told otherwise it is set up to enforce, which begins with its agent."""
 
     def __init__(
         self,
@@ -140,7 +141,7 @@ class Board:
         number: int,
         pool: ServiceProcess | None = None,
         *,
-        enforced: bool = False,
+        enforced: bool = True,
         model: Mapping[str, str] = PI5,
         daemons: Sequence[str] = (),
     ) -> None:
@@ -165,21 +166,26 @@ class Board:
         for folder in EMPTY:
             _make_empty(self._disk / folder, as_here=Path("/") / folder)
         self.host_key = make_key(self._disk / "etc/ssh/ssh_host_ed25519_key")
-        plant(self._disk, {"etc/ssh/sshd_config": SSHD_CONFIG, "etc/hostname": f"{self.name}\n"})
-        (self._disk / "etc/ssh/sshd_config.d").mkdir()
+        hosts = f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n"  # there is no DNS, and sudo would wait for one
+        plant(self._disk, {"etc/hostname": f"{self.name}\n", "etc/hosts": hosts, "etc/resolv.conf": ""})
+        drop_in = {sshd.DROP_IN.lstrip("/"): sshd.config(ACCOUNT)} if self.enforced else {}
+        plant(self._disk, {"etc/ssh/sshd_config": SSHD_CONFIG, **drop_in})
         _add_accounts(self._disk)
-        self._install_agent()
-
-    def _install_agent(self) -> None:
         plant(self._disk, {AGENT: archive()})
-        if not self.pool:
-            return
-        conf = f"PICLUSTER_URL=http://{GATEWAY}:{self.pool.port}\nPICLUSTER_SSH_USER={ACCOUNT}\n"
-        plant(
-            self._disk,
-            {"etc/picluster/agent.conf": conf, "etc/picluster/token": token_for(self.pool, self.name)},
+        if self.pool:
+            self.join(self.pool)
+
+    def join(self, pool: ServiceProcess, port: int = 0) -> None:
+        """As the installer does: where the pool is (or what stands before it, at `port`), and a token for this board."""
+        self.pool = pool
+        conf = (
+            f"PICLUSTER_URL=http://{GATEWAY}:{port or pool.port}\n"
+            f"PICLUSTER_SSH_USER={ACCOUNT}\nPICLUSTER_ENFORCE={int(self.enforced)}\n"
         )
-        (self._disk / "etc/picluster/token").chmod(0o600)
+        token = token_for(pool, self.name)
+        root = self.file("/") if self.on else self._disk
+        plant(root, {"etc/picluster/agent.conf": conf, "etc/picluster/token": token})
+        (root / "etc/picluster/token").chmod(0o600)
 
     # Power
 
@@ -326,8 +332,8 @@ class Board:
 
     # People
 
-    def welcome(self, key: Key, user: str = ACCOUNT) -> None:
-        """As `ssh-copy-id` does: a key in the account's own home."""
+    def welcome(self, key: Key, user: str) -> None:
+        """As `ssh-copy-id` does: a key in the account's own home. On an enforced board it opens no holder's account."""
         self.run(
             ["sh", "-c", "mkdir -p ~/.ssh && cat >> ~/.ssh/authorized_keys"], user, input=f"{key.public}\n"
         )

@@ -93,16 +93,16 @@ def test_orphans_are_buried(board: Board) -> None:
 def test_a_real_sshd_lets_in_who_has_a_key(lab: Lab, board: Board) -> None:
     """The client believes the board's host key alone; the board, the key that it was given."""
     ann, bob = lab.key(), lab.key()
-    board.welcome(ann)
-    assert board.ssh(ann, "hostname").stdout == "pi5-a\n"
-    refused = board.ssh(bob, "hostname")
+    board.welcome(ann, "pi")
+    assert board.ssh(ann, "hostname", user="pi").stdout == "pi5-a\n"
+    refused = board.ssh(bob, "hostname", user="pi")
     assert (refused.returncode, refused.stdout) == (255, "") and "Permission denied" in refused.stderr
-    session = board.session(ann)
+    session = board.session(ann, user="pi")
     print("echo $HOME", file=session.stdin, flush=True)
-    assert session.stdout and session.stdout.readline() == "/home/picluster\n"
-    board.host_key = bob.public
-    assert "verification failed" in board.ssh(ann, "hostname").stderr
+    assert session.stdout and session.stdout.readline() == "/home/pi\n"
     session.communicate()
+    board.host_key = bob.public
+    assert "verification failed" in board.ssh(ann, "hostname", user="pi").stderr
 
 
 def test_nothing_is_left_of_a_lab_whose_tests_were_killed() -> None:
