@@ -155,13 +155,8 @@ find_service() {
             *) misused "--url: $one lacks http:// or https://." ;;
         esac
     done
-    if [ -n "$ca_file" ]; then
-        [ -r "$ca_file" ] || misused "--ca-file: $ca_file cannot be read."
-        case $ca_file in
-            /*) ;;
-            *) ca_file=$(pwd)/$ca_file ;;
-        esac
-    fi
+    [ -n "$ca_file" ] || ca_file=$(setting PICLUSTER_CA_FILE)
+    [ -z "$ca_file" ] || [ -r "$ca_file" ] || misused "--ca-file: $ca_file cannot be read."
     base=${url%%,*}
     base=${base%/}
     base=${base%/v1}
@@ -240,6 +235,7 @@ plan() {
         say "  - go on with the token in $settings/token"
     fi
     say "  - keep the settings in $settings/agent.conf, and what you added there"
+    [ -z "$ca_file" ] || say "  - trust the authority in $ca_file, of which it keeps a copy in $settings/ca.pem"
     [ -z "$enforce" ] || plan_enforcing
     if [ -n "$systemd" ]; then
         say "  - make the service picluster-agent ($unit)${start:+ and start it}"
@@ -308,7 +304,7 @@ install() {
 
 # Of all that the agent reads at its start: if nothing changed, a running one is left alone.
 fingerprint() {
-    cat "$pyz" "$unit" "$settings/agent.conf" "$settings/token" "$drop_in" 2>/dev/null | cksum
+    cat "$pyz" "$unit" "$settings/agent.conf" "$settings/token" "$settings/ca.pem" "$drop_in" 2>/dev/null | cksum
 }
 
 download() {
@@ -316,14 +312,21 @@ download() {
     mkdir -p "$folder"
     fresh=$folder/.picluster-agent.new
     "$python" -I -c "$(fetcher)" "$base/picluster-agent.pyz" "$fresh" "$ca_file" ||
-        { rm -f "$fresh"; exit 6; }
+        {
+            rm -f "$fresh"
+            rmdir "$folder" 2>/dev/null || true
+            exit 6
+        }
     if [ -n "$served_sha256" ] && [ "$base" = "$served_url" ] &&
         [ "$(sha256sum "$fresh" | cut -d ' ' -f 1)" != "$served_sha256" ]; then
         rm -f "$fresh"
         fail 'What came is not the agent that this script was served with. Get the script anew, and try again.'
     fi
     chmod 755 "$fresh"
-    version=$("$python" -I "$fresh" --version) || { rm -f "$fresh"; fail 'What came is not an agent.'; }
+    version=$("$python" -I "$fresh" --version) || {
+        rm -f "$fresh"
+        fail 'What came is not an agent.'
+    }
     mv -f "$fresh" "$pyz"
     say "    picluster-agent $version"
 }
@@ -358,13 +361,25 @@ join() {
     [ -z "$name" ] || set -- "$@" --name "$name"
     [ -z "$labels" ] || set -- "$@" --labels "$labels"
     [ -z "$account" ] || set -- "$@" --ssh-user "$account"
-    [ -z "$ca_file" ] || set -- "$@" --ca-file "$ca_file"
+    if [ -n "$ca_file" ]; then
+        keep_authority
+        set -- "$@" --ca-file "$settings/ca.pem"
+    fi
     if [ -n "$token" ]; then
         # Not on the command line, which everybody on the board can read.
         PICLUSTER_JOIN_TOKEN=$token "$python" -I "$pyz" "$@"
     else
         "$python" -I "$pyz" --join '' "$@"
     fi
+}
+
+# Where the agent can read it, which may be nobody in particular.
+keep_authority() {
+    [ "$ca_file" != "$settings/ca.pem" ] || return 0
+    mkdir -p "$settings"
+    cp "$ca_file" "$settings/ca.pem.new"
+    chmod 644 "$settings/ca.pem.new"
+    mv -f "$settings/ca.pem.new" "$settings/ca.pem"
 }
 
 write_unit() {
