@@ -17,7 +17,7 @@ from .processes import connecting, end_all, living
 from .programs import Budget, run_aloud
 from .ready_to_enforce import Readiness
 from .settings import Enforcing
-from .sweep import sweep, what_is_left
+from .sweep import survey, sweep, what_is_left
 from .tree import Tree
 
 CLOSE_S = 95.0
@@ -88,14 +88,15 @@ class Enforcer(Gate):
         for once in range(_ROUNDS):
             if not end_all(account, budget):
                 return [*_processes(account)] or ["a process that comes and goes"]
-            left = sweep(self._tree, account, budget)
-            if not once and not left:
-                left += self._hook(fence, account, budget)
-            if left:
-                return left
-            left = [*what_is_left(self._tree, account, budget), *_processes(account)]
+            ground = survey(self._tree, account)
+            failed = sweep(ground, budget)
+            if not failed and not once:
+                failed = self._hook(fence, account, budget)
+            if failed:
+                return failed
+            left = [*what_is_left(ground, budget), *_processes(account)]
             if not left:
-                return []
+                break
         return left
 
     def _hook(self, fence: int, account: Account, budget: Budget) -> list[str]:

@@ -15,7 +15,13 @@ from .records import NamedTuple
 
 _FOLDERS = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """Root runs nothing that is found elsewhere."""
-ENVIRONMENT = {"PATH": ":".join(_FOLDERS), "LC_ALL": "C", "HOME": "/root"}
+ENVIRONMENT = {
+    "PATH": ":".join(_FOLDERS),
+    "LC_ALL": "C",
+    "HOME": "/root",
+    "RES_OPTIONS": "timeout:1 attempts:1",
+}
+"""Where names cannot be resolved, sudo would wait 20 s for the board's own."""
 _MOST_OUTPUT = 4 << 20
 _LOOK_S = 1.0
 """So often somebody who waits for a program says that the agent lives."""

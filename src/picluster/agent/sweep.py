@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .accounts import Account
-from .programs import Budget, run
-from .tree import Tree
+from .programs import Budget, Ran, run
+from .records import NamedTuple
+from .tree import Tree, clean
 
 SKELETONS = ("/etc/picluster/skel", "/etc/skel")
 """What a new home begins with: the first that there is."""
@@ -38,9 +39,10 @@ NAMED = (
 EVERYBODYS = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock", "/run/screen", "/run/user")  # noqa: S108
 """Looked into in any case; other places are found by their modes."""
 DEPTH = 4
-"""So far below a file system's root such a place is looked for."""
+"""So many folders deep in a file system such a place is looked for, as /srv/lab/shared/results. Each level more costs time
+between two holders, and who opens a folder to everybody deep in the system can name it to the cleanup program."""
 MOST_FOLDERS = 20_000
-_DULL = ("proc", "sys", "usr", "bin", "lib", "sbin", "boot")
+_DULL = ("proc", "sys", "usr", "bin", "lib", "sbin", "boot", "etc")
 """At the root: there nobody but root has a place to write, or there are no files."""
 _NO_FILES = frozenset(
     "autofs binfmt_misc bpf cgroup cgroup2 configfs debugfs devpts efivarfs fusectl nsfs proc pstore securityfs"
@@ -55,69 +57,82 @@ _MANAGER_S = 20.0
 """For systemd to notice that all of an account is dead already."""
 
 
-def sweep(tree: Tree, account: Account, budget: Budget) -> list[str]:
+class Ground(NamedTuple):
+    """Where to sweep, and after whom."""
+
+    tree: Tree
+    account: Account
+    places: list[str]
+    """Folders where the account may write, but for its home; none of them inside of another."""
+
+
+def survey(tree: Tree, account: Account) -> Ground:
+    return Ground(tree, account, _places(tree, account))
+
+
+def sweep(ground: Ground, budget: Budget) -> list[str]:
     """Each step, also after one that failed; what did not work."""
     failed = []
     for step in (_spools, _manager, _mounts, _memory, _files, _home):
         try:
-            step(tree, account, budget)
+            step(ground, budget)
         except OSError as problem:
             failed.append(f"{step.__name__.lstrip('_')}: {problem}")
     return failed
 
 
-def what_is_left(tree: Tree, account: Account, budget: Budget) -> Iterator[str]:
+def what_is_left(ground: Ground, budget: Budget) -> Iterator[str]:
     """Of the account, in words for the log. Raises `OSError` where that cannot be seen."""
-    yield from _named(tree, account)
-    yield from (f"a mount at {path}" for path in fuse_mounts(tree, account.uid))
-    yield from (f"{kind} {number} in memory" for kind, number in segments(tree, account.uid))
-    folders = places(tree, account)
-    if folders:
-        ran = run(("find", *folders, *_OF, str(account.uid), "-print0", "-quit"), budget, errors=False)
-        yield from (os.fsdecode(path) for path in ran.said.split(b"\0") if path)
-        if ran.code:
-            raise OSError(f"find ended with {ran.code}")
+    tree, uid = ground.tree, ground.account.uid
+    yield from _named(ground)
+    yield from (f"a mount at {path}" for path in fuse_mounts(tree, uid))
+    yield from (f"{kind} {number} in memory" for kind, number in segments(tree, uid))
+    ran = run(("find", *ground.places, *_OF, str(uid), "-print0", "-quit"), budget, errors=False)
+    yield from (os.fsdecode(path) for path in ran.said.split(b"\0") if path)
+    if ran.code:
+        raise OSError(f"find ended with {ran.code}")
 
 
 # Spools, and what is called after the account
 
 
-def _spools(tree: Tree, account: Account, budget: Budget) -> None:
+def _spools(ground: Ground, budget: Budget) -> None:
     """First of all, so that nothing is started from them any more."""
-    for path in _named(tree, account):
+    for path in _named(ground):
         os.unlink(path)
 
 
-def _named(tree: Tree, account: Account) -> Iterator[str]:
-    paths = (tree.at(f"{folder}/{account.name}") for folder in NAMED)
+def _named(ground: Ground) -> Iterator[str]:
+    paths = (ground.tree.at(f"{folder}/{ground.account.name}") for folder in NAMED)
     return (path for path in paths if os.path.lexists(path) and not os.path.isdir(path))
 
 
 # The account's own service manager
 
 
-def _manager(tree: Tree, account: Account, budget: Budget) -> None:
+def _manager(ground: Ground, budget: Budget) -> None:
     """Its processes are dead; systemd has to notice, or the next login finds half of it."""
-    folder = f"/run/user/{account.uid}"
-    if not tree.exists(folder):
+    tree, uid = ground.tree, ground.account.uid
+    folder = tree.at(f"/run/user/{uid}")
+    if not os.path.lexists(folder):
         return
     if tree.exists("/run/systemd/system"):
-        units = (f"user@{account.uid}.service", f"user-runtime-dir@{account.uid}.service")
+        units = (f"user@{uid}.service", f"user-runtime-dir@{uid}.service")
         run(("systemctl", "stop", *units), budget.part(_MANAGER_S))
-    if os.path.ismount(tree.at(folder)):
-        _unmount([tree.at(folder)], budget)
+    if os.path.ismount(folder):
+        _unmount([folder], budget)
 
 
 # Mounts
 
 
-def _mounts(tree: Tree, account: Account, budget: Budget) -> None:
+def _mounts(ground: Ground, budget: Budget) -> None:
     """Again and again: one may hide another."""
     before: list[str] = []
-    found = fuse_mounts(tree, account.uid)
+    found = fuse_mounts(ground.tree, ground.account.uid)
     while found and found != before:
         _unmount(found[::-1], budget)
-        before, found = found, fuse_mounts(tree, account.uid)
+        before, found = found, fuse_mounts(ground.tree, ground.account.uid)
 
 
 def fuse_mounts(tree: Tree, uid: int) -> list[str]:
@@ -155,8 +170,8 @@ def _unmount(paths: list[str], budget: Budget) -> None:
 # Memory that outlives its processes
 
 
-def _memory(tree: Tree, account: Account, budget: Budget) -> None:
-    found = [f"--{kind}-id={number}" for kind, number in segments(tree, account.uid)]
+def _memory(ground: Ground, budget: Budget) -> None:
+    found = [f"--{kind}-id={number}" for kind, number in segments(ground.tree, ground.account.uid)]
     for start in range(0, len(found), _AT_ONCE):
         run(("ipcrm", *found[start : start + _AT_ONCE]), budget)
 
@@ -181,20 +196,19 @@ _OF = ("-xdev", "-mindepth", "1", "-user")
 _TO_ROOT = ("-type", "d", "-execdir", "chown", "-h", "0:0", "{}", ";", "-execdir", "chmod", "0755", "{}", ";")
 
 
-def _files(tree: Tree, account: Account, budget: Budget) -> None:
+def _files(ground: Ground, budget: Budget) -> None:
     """All of the account's, in all places. Where a folder is not empty then, somebody else has something in it."""
-    folders = places(tree, account)
-    if not folders:
-        return
-    mine = ("find", *folders, *_OF, str(account.uid))
+    mine = ("find", *ground.places, *_OF, str(ground.account.uid))
     if run((*mine, "-delete"), budget).code:
-        ran = run((*mine, *_TO_ROOT), budget)
-        if ran.code:
-            raise OSError(ran.said[-200:].decode("utf-8", "replace") or f"find ended with {ran.code}")
+        _check(run((*mine, *_TO_ROOT), budget))
 
 
-def places(tree: Tree, account: Account) -> list[str]:
-    """Folders where the account may write, but for its home; none of them inside of another."""
+def _check(ran: Ran) -> None:
+    if ran.code:
+        raise OSError(clean(ran.said[-200:]) or f"it ended with {ran.code}")
+
+
+def _places(tree: Tree, account: Account) -> list[str]:
     known = [tree.at(path) for path in (*EVERYBODYS, *SPOOLS) if tree.exists(path)]
     home = os.path.realpath(tree.at(account.home))
     kept: list[str] = []
@@ -211,25 +225,25 @@ def places(tree: Tree, account: Account) -> list[str]:
 def _open_folders(tree: Tree, account: Account) -> Iterator[str]:
     """By their modes, down to `DEPTH` below the root of each file system that takes writes.
 
-    It goes into nothing that the account can fill, so that nobody can keep it busy.
+    It goes into nothing that the account can fill, so that nobody can keep it busy, and nowhere where it cannot go.
     """
-    home, left = tree.at(account.home), MOST_FOLDERS
-    for level in _file_systems(tree):
+    left = MOST_FOLDERS
+    for folders in _file_systems(tree):
         for _ in range(DEPTH):
-            below: list[str] = []
-            for entry, there in _folders(level):
-                if _may_write(account, there):
-                    yield entry
-                elif entry != home:
-                    below.append(entry)
-            left -= len(below)
+            level: list[str] = []
+            for path, there in folders:
+                if _may(account, there, stat.S_IWOTH) or there.st_uid == account.uid:
+                    yield path
+                elif _may(account, there, stat.S_IXOTH):
+                    level.append(path)
+            left -= len(level)
             if left < 0:
                 return
-            level = below
+            folders = _inside(level)
 
 
-def _folders(level: list[str]) -> Iterator[tuple[str, os.stat_result]]:
-    """What is in these, on the same file system."""
+def _inside(level: list[str]) -> Iterator[tuple[str, os.stat_result]]:
+    """The folders in these, on the same file system."""
     for folder in level:
         try:
             device = os.stat(folder).st_dev
@@ -243,30 +257,40 @@ def _folders(level: list[str]) -> Iterator[tuple[str, os.stat_result]]:
             pass  # gone, or on a card that is failing
 
 
-def _may_write(account: Account, there: os.stat_result) -> bool:
-    by_group = there.st_mode & stat.S_IWGRP and there.st_gid in account.groups.values()
-    return bool(there.st_mode & stat.S_IWOTH or by_group) or there.st_uid == account.uid
+def _may(account: Account, there: os.stat_result, right: int) -> bool:
+    """Whether everybody has this right, or a group that the account is in."""
+    of_group = there.st_mode & right << 3 and there.st_gid in account.groups.values()
+    return bool(there.st_mode & right or of_group)
 
 
-def _file_systems(tree: Tree) -> Iterator[list[str]]:
+def _file_systems(tree: Tree) -> Iterator[Iterator[tuple[str, os.stat_result]]]:
     """Where to begin in each: at its root, or for the system's own a level below, without what is dull."""
-    yield [tree.at(name) for name in tree.names("/") if name not in _DULL]
+    yield _those_there(tree.at(name) for name in tree.names("/") if name not in _DULL)
     for fields, kind, options in mounts(tree):
         local = kind not in _NO_FILES and not kind.startswith(_REMOTE)
-        if local and fields[4] != "/" and "rw" in options.split(",") and tree.exists(fields[4]):
-            yield [tree.at(fields[4])]
+        if local and fields[4] != "/" and "rw" in options.split(","):
+            yield _those_there([tree.at(fields[4])])
+
+
+def _those_there(paths: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
+    for path in paths:
+        try:
+            there = os.lstat(path)
+        except OSError:
+            continue
+        if stat.S_ISDIR(there.st_mode):
+            yield path, there
 
 
 # The home
 
 
-def _home(tree: Tree, account: Account, budget: Budget) -> None:
+def _home(ground: Ground, budget: Budget) -> None:
     """Made anew, so that no mode, attribute or access list of the old one is left either."""
+    tree, account = ground.tree, ground.account
     home = tree.at(account.home)
     if os.path.lexists(home):
-        ran = run(("find", home, "-xdev", "-mindepth", "1", "-delete"), budget)
-        if ran.code:
-            raise OSError(ran.said[-200:].decode("utf-8", "replace") or f"find ended with {ran.code}")
+        _check(run(("find", home, "-xdev", "-mindepth", "1", "-delete"), budget))
     if os.path.ismount(home):
         for name in os.listxattr(home):
             os.removexattr(home, name)
