@@ -166,12 +166,14 @@ class Board:
         for folder in EMPTY:
             _make_empty(self._disk / folder, as_here=Path("/") / folder)
         self.host_key = make_key(self._disk / "etc/ssh/ssh_host_ed25519_key")
-        hosts = f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n"  # there is no DNS, and sudo would wait for one
+        hosts = (
+            f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n"  # there is no DNS, and sudo would wait for one
+        )
         plant(self._disk, {"etc/hostname": f"{self.name}\n", "etc/hosts": hosts, "etc/resolv.conf": ""})
         drop_in = {sshd.DROP_IN.lstrip("/"): sshd.config(ACCOUNT)} if self.enforced else {}
         plant(self._disk, {"etc/ssh/sshd_config": SSHD_CONFIG, **drop_in})
         _add_accounts(self._disk)
-        plant(self._disk, {AGENT: archive()})
+        plant(self._disk, {AGENT.lstrip("/"): archive()})
         if self.pool:
             self.join(self.pool)
 

@@ -6,9 +6,12 @@ import shlex
 import socket
 import subprocess
 import threading
+import time
 import uuid
+from collections.abc import Sequence
+from itertools import groupby
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from tests.lab.boards import PYTHON, Board, Lab
 from tests.lab.wire import GATEWAY
@@ -78,6 +81,14 @@ class Holder:
         return lease
 
 
+class Heard(NamedTuple):
+    """One command that somebody's session carried out."""
+
+    fence: str
+    """In the session's environment."""
+    who: str
+
+
 class Sink:
     """Hears every command of every holder, in the order in which they were carried out.
 
@@ -90,8 +101,9 @@ class Sink:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         self._socket.bind((GATEWAY, 0))
         self.port = self._socket.getsockname()[1]
-        self.heard: list[tuple[str, str]] = []
-        """(fence in the session's environment, who)."""
+        self.heard: list[Heard] = []
+        self.began: dict[str, float] = {}
+        """When each one's first command was heard."""
         self._listener = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> Self:
@@ -108,24 +120,23 @@ class Sink:
     def _listen(self) -> None:
         while said := self._socket.recv(200):
             fence, who, _ = said.decode().split()
-            self.heard.append((fence, who))
-
-    def count(self, who: str) -> int:
-        return sum(name == who for _, name in self.heard)
+            self.heard.append(Heard(fence, who))
+            self.began.setdefault(who, time.monotonic())
 
     def work(self, board: Board, holder: Holder, who: str) -> subprocess.Popen[str]:
         """A session of this holder that does one thing after the other, as fast as it can."""
+        return board.session(holder.key, self._program(who))
+
+    def command(self, board: Board, holder: Holder, who: str) -> list[str]:
+        """The same, for somebody else to start."""
+        return board.ssh_command(holder.key, self._program(who))
+
+    def _program(self, who: str) -> str:
         program = WORK.format(host=GATEWAY, port=self.port, who=who, pause_s=PAUSE_S)
-        return board.session(holder.key, f"exec {PYTHON} -c {shlex.quote(program)}")
+        return f"exec {PYTHON} -c {shlex.quote(program)}"
 
 
-def out_of_turn(order: list[str]) -> list[str]:
-    """Who did something after their successor had begun: in this order, each name may be there once and no more."""
-    runs = [name for place, name in enumerate(order) if place == 0 or order[place - 1] != name]
-    return sorted({name for name in runs if runs.count(name) > 1})
-
-
-def dead_within(session: subprocess.Popen[str], limit_s: float) -> None:
-    """The session ends by itself within this time."""
-    session.communicate(timeout=limit_s)
-    assert session.returncode != 0
+def out_of_turn(heard: Sequence[Heard]) -> list[str]:
+    """Who did something after their successor had begun."""
+    turns = [who for who, _ in groupby(one.who for one in heard)]
+    return sorted({who for who in turns if turns.count(who) > 1})

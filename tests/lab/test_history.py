@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from picluster.agent.state import line
-from tests.lab.boards import Board, Lab
+from tests.lab.boards import Lab
 from tests.lab.conftest import HASTE
 from tests.lab.people import Holder
 from tests.service import ServiceProcess, until
