@@ -177,6 +177,12 @@ HEADLESS = (
 )
 KILLER = "import os\nif os.fork(): os._exit(0)\nos.setsid()\nwhile True:\n try: os.kill(-1, 9)\n except OSError: pass"
 QUEUE = "import ctypes\nassert ctypes.CDLL('librt.so.1').mq_open(b'/planted', 0o102, 0o600, None) >= 0"
+KERNEL = "import ctypes, platform; call, arm = ctypes.CDLL(None).syscall, platform.machine() == 'aarch64'; "
+SECRET = KERNEL + "assert call(217 if arm else 248, b'user', b'planted', b'x', 1, -4) > 0"
+FIND_SECRET = (
+    KERNEL + "print('there' if call(219 if arm else 250, 10, -4, b'user', b'planted', 0) > 0 else '', end='')"
+)
+"""The first puts a key into the keyring that the kernel keeps for the account, the other searches it."""
 OWNED = f"find /tmp /var/tmp /dev/shm /dev/mqueue /run/lock /srv /var/spool -xdev -user {ACCOUNT} ! -path '*/home/*'"
 PLANTS = {
     "a key in the home": Plant(
@@ -217,6 +223,10 @@ PLANTS = {
         "ipcmk -M 4096 && ipcmk -Q && ipcmk -S 1", "ipcs | grep 0x"
     ),
     "a POSIX queue": Plant(f'/usr/bin/python3 -c "{QUEUE}"', "ls /dev/mqueue | grep ."),
+    "a secret in the kernel": Plant(
+        f'/usr/bin/python3 -c "{SECRET}"',
+        f'setpriv --reuid={ACCOUNT} --regid={ACCOUNT} --clear-groups /usr/bin/python3 -c "{FIND_SECRET}"',
+    ),
     "mail": Plant("true", f"ls /var/mail/{ACCOUNT}"),
     "a wish to linger": Plant("true", f"ls /var/lib/systemd/linger/{ACCOUNT}"),
     "a folder for the time of its login": Plant("true", f"ls /run/user/{ACCOUNTS[ACCOUNT]}"),

@@ -229,8 +229,10 @@ class Agent:
         lease = orders.lease
         if not self.fences.closed and (lease is None or lease.fence != self.fences.fence):
             self._close(self.fences.fence)
-        elif orders.cleaning > self.fences.fence or not self._clean:
-            self._close(max(orders.cleaning, self.fences.fence))
+        elif orders.cleaning > self.fences.fence:
+            self._close(orders.cleaning)
+        elif not self._clean:
+            self._clean = self._gate.close(self.fences.fence)
         if lease is None:
             self._courtesy.clear()
         elif self._clean:

@@ -79,7 +79,7 @@ class Enforcer(Gate):
             left = [str(problem)]
         if left:
             more = f" and {len(left) - _MOST_NAMED} more" if len(left) > _MOST_NAMED else ""
-            self._log(f"fence {fence} is not clean: {', '.join(left[:_MOST_NAMED])}{more}")
+            self._log.once(f"fence {fence} is not clean: {', '.join(left[:_MOST_NAMED])}{more}")
         return not left
 
     def _clean_up(self, fence: int, account: Account, budget: Budget) -> list[str]:

@@ -40,7 +40,8 @@ class KeysFile:
 
     def write(self, account: Account, text: bytes) -> None:
         """All of it or nothing. The account may read it, and root alone may change it. Raises `OSError`."""
-        os.makedirs(self._folder, mode=0o755, exist_ok=True)
+        for folder in (os.path.dirname(self._folder), self._folder):
+            _make(folder)
         fresh = os.path.join(self._folder, ".new")  # no account's name begins with a dot
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with open(handle, "wb") as file:
@@ -63,6 +64,15 @@ class KeysFile:
             os.unlink(self._path)
         except FileNotFoundError:
             pass
+
+
+def _make(folder: str) -> None:
+    """Open to be read, whatever the umask: sshd looks for keys as the account itself."""
+    try:
+        os.mkdir(folder)
+        os.chmod(folder, 0o755)  # noqa: S103  there is nothing secret in it
+    except FileExistsError:
+        pass
 
 
 def text(fence: int, keys: Sequence[str]) -> bytes:

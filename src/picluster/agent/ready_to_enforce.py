@@ -73,7 +73,7 @@ class Readiness:
         if seen != self._seen:
             found = findings(self._tree, self._told, Budget(LIMIT_S, alive))
             wrong = next((one for one in found if one.wrong), None)
-            self.trouble = f"{wrong.wrong}: {wrong.do}" if wrong else ""
+            self.trouble = clean(f"{wrong.wrong}: {wrong.do}") if wrong else ""
             self.account = None if wrong else accounts.find(self._tree, self._told.user)
             self._seen = None if wrong else seen  # what cannot be seen in the files may be put right, too
         return self.account

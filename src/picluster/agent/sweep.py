@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 
+from . import kernel_keys
 from .accounts import Account
 from .programs import Budget, Ran, run
 from .records import NamedTuple
@@ -171,6 +172,8 @@ def _unmount(paths: list[str], budget: Budget) -> None:
 
 
 def _memory(ground: Ground, budget: Budget) -> None:
+    if kernel_keys.has_any(ground.tree, ground.account.uid):
+        kernel_keys.forget(ground.account)
     found = [f"--{kind}-id={number}" for kind, number in segments(ground.tree, ground.account.uid)]
     for start in range(0, len(found), _AT_ONCE):
         run(("ipcrm", *found[start : start + _AT_ONCE]), budget)
