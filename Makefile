@@ -1,9 +1,12 @@
 # Everything that a contributor or CI runs. A machine needs Python 3.11 or newer, make and git; the rest goes
 # into .tools (uv alone) and .venv (what uv.lock says), and again only when pyproject.toml or uv.lock changed.
+# Tests that make boards need root and some Debian packages, which root installs here and others are told of.
 
 UV_VERSION := 0.13.9
 PYTHONS := python3 /usr/bin/python3 python3.14 python3.13 python3.12 python3.11
 WORKERS := 2
+PACKAGES := at cloud-init cron iproute2 mmdebstrap nftables openssh-client openssh-server procps qemu-user-static sudo \
+    systemd systemd-container
 
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 export UV_PYTHON := $(CURDIR)/.tools/bin/python
@@ -12,7 +15,7 @@ export UV_SYSTEM_CERTS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install serve demo test test-long lint bench docs
+.PHONY: help install serve demo test test-long lint bench docs packages
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -25,11 +28,22 @@ serve: install  ## the service on this machine
 demo: install  ## a service with eight simulated boards, to try everything
 	.venv/bin/picluster demo
 
-test: lint  ## all that CI runs: style, types, every test
+test: lint packages  ## all that CI runs: style, types, every test
 	.venv/bin/pytest -n $(WORKERS) --dist loadgroup
 
-test-long: install  ## campaigns of minutes
+test-long: install packages  ## campaigns of minutes
 	.venv/bin/pytest -n $(WORKERS) --dist loadgroup -m long
+
+packages:
+	@have=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>/dev/null | sed -n 's/^installed //p'); \
+	missing=$$(for package in $(PACKAGES); do echo "$$have" | grep -qx "$$package" || echo "$$package"; done); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+	else \
+	    echo "Tests that make boards are skipped here. They run as root, on Debian with:" $$missing >&2; \
+	fi
 
 lint: install  ## style and types
 	.venv/bin/ruff check

@@ -66,6 +66,16 @@ _NOT_ON_A_PC = "proc/device-tree/"
 """A folder that procfs has on ARM alone, so its other name in sysfs is used."""
 
 
+PROGRAMS = {
+    "ip": "iproute2",
+    "nft": "nftables",
+    "ps": "procps",
+    "ssh": "openssh-client",
+    "sshd": "openssh-server",
+}
+"""That the lab needs, and the Debian packages that bring them; `make test` installs them for root."""
+
+
 class Key(NamedTuple):
     """Somebody's SSH key: the file, and the line that goes into a lease."""
 
@@ -124,10 +134,15 @@ class Lab:
 
     def rack(self, names: Iterable[str], pool: ServiceProcess | None = None, **more: Any) -> list[Board]:
         """Several boards, booted at once."""
+        boards = self.shelf(names, pool, **more)
+        power_on(boards)
+        return boards
+
+    def shelf(self, names: Iterable[str], pool: ServiceProcess | None = None, **more: Any) -> list[Board]:
+        """Several boards, installed and off."""
         first = len(self.boards) + 2
         boards = [Board(self, name, number, pool, **more) for number, name in enumerate(names, first)]
         self.boards += boards
-        power_on(boards)
         return boards
 
 
@@ -373,6 +388,18 @@ class Board:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+
+
+def what_is_lacking() -> str:
+    """Why there can be no lab here; empty if there can."""
+    path = ENVIRONMENT["PATH"]
+    missing = [package for program, package in PROGRAMS.items() if not shutil.which(program, path=path)]
+    if missing:
+        return f"needs Debian packages: apt install {' '.join(missing)}"
+    tried = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True)
+    return (
+        "needs a root that may make namespaces: a container without privileges?" if tried.returncode else ""
+    )
 
 
 def power_on(boards: Sequence[Board]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab.boards import Lab
+from tests.lab.boards import Lab, what_is_lacking
 from tests.service import ServiceProcess
 
 HASTE = {
@@ -23,6 +23,9 @@ HASTE = {
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """The file's thread is in the lab's network until its last story is told."""
+    lacking = what_is_lacking()
+    if lacking:
+        pytest.skip(lacking)
     with Lab() as built:
         yield built
 

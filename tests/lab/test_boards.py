@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -34,18 +35,14 @@ def board(lab: Lab) -> Board:
 def test_ten_boards_appear_in_the_pool(lab: Lab) -> None:
     """From the power button to a free machine that everybody sees."""
     pool = lab.service()
-    boards = lab.rack([f"pi5-{number}" for number in range(10)], pool)
-    until(lambda: all(board.machine for board in boards))
-    for board in boards:
-        board.power_cut()
     took = []
-    for board in boards:
+    for board in lab.shelf([f"pi5-{number}" for number in range(10)], pool):
         began = time.monotonic()
         board.power_on()
-        until(lambda board=board: "beats at" in board.log.rpartition("picluster-agent")[2])
+        until(lambda board=board: board.machine)
         took.append(time.monotonic() - began)
-    assert [board.machine["state"] for board in boards] == ["free"] * 10
-    print(f"boot to visible: at most {max(took):.2f} s")
+        assert (board.machine["state"], board.machine["mode"]) == ("free", "enforced")
+    print(f"boot to visible, 10 boards: p50 {median(took):.2f} s, max {max(took):.2f} s")
 
 
 def test_what_is_written_on_a_board_stays_there(board: Board) -> None:
