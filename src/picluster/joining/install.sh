@@ -518,9 +518,15 @@ remove() {
 
 remove_account() {
     step "Removing the account $account"
-    # None of them may start another before it is gone, so by a process of that user, and all at once.
-    "$(command -v runuser || echo /sbin/runuser)" -u "$account" -- sh -c 'kill -s KILL -1' 2>/dev/null || true
-    userdel -r "$account" 2>/dev/null || fail "The account $account could not be removed; is somebody logged in?"
+    for _ in 1 2 3 4 5; do
+        systemctl --quiet stop "user@$(id -u "$account").service" 2>/dev/null || true
+        # None of them may start another before it is gone, so by a process of that user, and all at once.
+        setpriv --reuid="$account" --regid="$(id -g "$account")" --clear-groups sh -c 'kill -s KILL -- -1' \
+            2>/dev/null || true
+        ! userdel -r "$account" 2>/dev/null || return 0
+        sleep 1 # it is dying
+    done
+    fail "The account $account could not be removed: userdel -r $account says why."
 }
 
 # Units
