@@ -94,7 +94,7 @@ def test_a_late_beat_does_not_open_what_is_closed(day: Day) -> None:
 
 def test_a_board_that_says_nothing_new_changes_nothing(day: Day) -> None:
     """A thousand boards at rest write no rows."""
-    assert plain(day.machine("advisory"), day.boards["advisory"].report, 1)
+    assert plain(day.machine("advisory"), day.boards["advisory"].report, 1, day.wall_us, day.policy)
     revision = day.pool.revision
     for name in day.boards:
         day.beats(name)
@@ -105,9 +105,9 @@ def test_a_board_that_says_nothing_new_changes_nothing(day: Day) -> None:
 def test_what_is_new_is_not_plain(day: Day) -> None:
     """Each of these needs a turn."""
     machine, report = day.machine("advisory"), day.boards["advisory"].report
-    assert not plain(machine, report, 2)
+    assert not plain(machine, report, 2, day.wall_us, day.policy)
     day.reboots("advisory")
-    assert not plain(day.machine("advisory"), report, 1)
+    assert not plain(day.machine("advisory"), report, 1, day.wall_us, day.policy)
 
 
 def test_a_board_of_the_old_protocol_is_called_by_its_host_name_in_safe_letters(day: Day) -> None:

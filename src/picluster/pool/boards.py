@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from picluster.errors import Conflict, NotAllowed, NotFound
-from picluster.pool import leases
-from picluster.pool.commands import Amend, Beat, Forget, ForgetAddress, Report, UpdateAddress
+from picluster.errors import Conflict, NotAllowed
+from picluster.pool import enrolment, health, leases, verdict
+from picluster.pool.commands import Beat, Report, UpdateAddress
 from picluster.pool.ledger import Ledger
 from picluster.pool.model import (
     SYSTEM,
@@ -23,31 +22,31 @@ from picluster.pool.model import (
     Role,
     Service,
 )
+from picluster.pool.policy import Policy
 
 LEGACY_ID = "legacy:"
 """Identity of a board that speaks only the old protocol: this and its address."""
 
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 
-
-def plain(machine: Machine, report: Report, epoch: int) -> bool:
+def plain(machine: Machine, report: Report, epoch: int, wall_us: int, policy: Policy) -> bool:
     """Whether a beat says nothing new, so that it needs no turn of its own."""
     return (
         machine.presence is Presence.ONLINE
         and machine.seen_epoch == epoch
         and not machine.cleaning
+        and not machine.judging
         and machine.boot_id == report.boot_id
         and machine.address == report.address
-        and machine.id == report.id
         and machine.mode is report.mode
         and machine.reported_fence == report.fence
         and machine.reported_closed == report.closed
         and (report.comment is None or machine.comment == report.comment)
-        and machine.host_keys == report.host_keys
+        and enrolment.says_what_is_known(machine, report)
         and machine.ssh_user == report.ssh_user
         and machine.ssh_port == report.ssh_port
         and machine.board_labels == report.labels
         and _known(machine, report.facts)
+        and machine.ailing == health.findings(machine, report.telemetry, report.facts, wall_us, policy)
     )
 
 
@@ -86,18 +85,23 @@ def beat(ledger: Ledger, said: Beat) -> Machine:
         return machine  # what it says was true before what we know
     name = machine.name if machine is not None else said.machine
     if standing is not None and standing.mode is Mode.LEGACY and report.mode is not Mode.LEGACY:
-        machine = _take_over(ledger, name, standing, machine)
+        machine = enrolment.take_over(ledger, name, standing, machine)
     elif standing is not None and standing.name != name:
         ledger.save(replace(standing, address=""))
     if machine is None:
-        machine = _register(ledger, said.machine, report)
+        machine = enrolment.introduced(ledger, _register(ledger, said.machine, report))
     _hear(ledger, machine.name, report, said.heard_us)
-    machine = _reported(ledger, machine, report)
-    machine = _witness(ledger, machine, report)
-    machine = _boot(ledger, machine, report)
-    machine = _cleaned(ledger, machine, report)
-    _let_in(ledger, machine)
-    return ledger.roster.machines[machine.name]
+    report = enrolment.recognised(ledger, machine, report)
+    machine = _reported(ledger, ledger.roster.machines[machine.name], report)
+    for rule in (_witness, _boot, _shut, _cleaned, verdict.judge, _let_in):
+        machine = rule(ledger, machine, report)
+    return _examined(ledger, machine, report, said.heard_us)
+
+
+def _examined(ledger: Ledger, machine: Machine, report: Report, heard_us: int) -> Machine:
+    wall_us = heard_us or ledger.wall_us
+    found = health.findings(machine, report.telemetry, report.facts, wall_us, ledger.policy)
+    return health.examine(ledger, machine, found)
 
 
 def _register(ledger: Ledger, name: str, report: Report) -> Machine:
@@ -220,12 +224,25 @@ def _witness(ledger: Ledger, machine: Machine, report: Report) -> Machine:
 def _boot(ledger: Ledger, machine: Machine, report: Report) -> Machine:
     if machine.boot_id == report.boot_id:
         return machine
-    before = machine.boot_id
-    machine = ledger.save(replace(machine, boot_id=report.boot_id))
+    before, came_back = machine.boot_id, report.boot_id and report.boot_id == machine.former_boot_id
+    machine = ledger.save(replace(machine, boot_id=report.boot_id, former_boot_id=before))
+    if came_back:
+        return enrolment.attend(ledger, machine, "two boards report as it, in turn: was its card copied?")
     if before and report.boot_id:
         ledger.note("machine.rebooted", SYSTEM, machine=machine.name)
         if machine.lease:
             leases.rebooted(ledger, machine, ledger.roster.leases[machine.lease])
+        else:
+            health.stumbled(ledger, machine)
+    return ledger.roster.machines[machine.name]
+
+
+def _shut(ledger: Ledger, machine: Machine, report: Report) -> Machine:
+    """A board that has closed the fence of its live lease never opens it again, as when its fence file was damaged."""
+    lease = ledger.roster.leases.get(machine.lease)
+    if lease is None or report.mode is not Mode.ENFORCED or not report.closed or report.fence != lease.fence:
+        return machine
+    leases.end(ledger, lease, "board_closed", SYSTEM, reason=f"{machine.name} closed the fence by itself")
     return ledger.roster.machines[machine.name]
 
 
@@ -248,14 +265,17 @@ def _cleaned(ledger: Ledger, machine: Machine, report: Report) -> Machine:
     return machine
 
 
-def _let_in(ledger: Ledger, machine: Machine) -> None:
+def _let_in(ledger: Ledger, machine: Machine, report: Report) -> Machine:
     """The lease is ready when every machine of it lets its holder in."""
     lease = ledger.roster.leases.get(machine.lease)
-    if lease is None or lease.ready:
-        return
-    if all(_open(ledger.roster.machines[name], lease) for name in lease.machines):
+    if (
+        lease is not None
+        and not lease.ready
+        and all(_open(ledger.roster.machines[name], lease) for name in lease.machines)
+    ):
         lease = ledger.save(replace(lease, ready=True))
         ledger.note("lease.ready", SYSTEM, lease=lease)
+    return machine
 
 
 def _open(machine: Machine, lease: Lease) -> bool:
@@ -264,157 +284,20 @@ def _open(machine: Machine, lease: Lease) -> bool:
     )
 
 
-# One board, both programs
-
-
-def _take_over(ledger: Ledger, name: str, legacy: Machine, known: Machine | None) -> Machine | None:
-    """An enrolled machine appears where an old-protocol one stood: it is that one, with its lease and history."""
-    if legacy.name == name:
-        ledger.note("machine.enrolled", SYSTEM, machine=name, detail={"was": legacy.id})
-        return legacy
-    lease = ledger.roster.leases.get(legacy.lease)
-    if lease is not None and known is not None and _has_been_elsewhere(known, lease):
-        reason = f"{legacy.name} is {name}, which has had holders of its own since"
-        leases.end(ledger, lease, "machine_merged", SYSTEM, reason=reason)
-        lease, legacy = None, ledger.roster.machines[legacy.name]
-    ledger.save(replace(legacy, lease="", address="", deleted=True, deleted_s=ledger.now))
-    fence = max(legacy.fence, known.fence if known else 0)
-    heir = known or replace(legacy, name=name, registered_us=ledger.wall_us)
-    heir = replace(
-        heir, fence=fence, lease=legacy.lease or heir.lease, comment=heir.comment or legacy.comment
-    )
-    heir = replace(heir, labels={**legacy.labels, **heir.labels}, address=legacy.address)
-    heir = ledger.save(heir)
-    if lease is not None:
-        machines = tuple(name if held == legacy.name else held for held in lease.machines)
-        ledger.save(replace(lease, machines=machines))
-    ledger.note("machine.enrolled", SYSTEM, machine=name, detail={"was": legacy.id, "name": legacy.name})
-    return heir
-
-
-def _has_been_elsewhere(known: Machine, lease: Lease) -> bool:
-    """Whether an enrolled board has a history of its own since this lock: then nobody can have used it as that one."""
-    return bool(known.lease or known.cleaning or known.fence > lease.fence)
-
-
 def update_address(ledger: Ledger, said: UpdateAddress) -> Machine:
     """The old protocol's update: registers the board at this address, or is its heartbeat."""
     report = said.report
     machine = ledger.roster.machine_at(report.address)
     if machine is None:
         wanted = str(report.facts.get("host_name") or report.address)
-        machine = _register(ledger, legacy_name(wanted), report)
+        machine = _register(ledger, enrolment.machine_name(wanted), report)
         _hear(ledger, machine.name, report, said.heard_us)
         return machine
     if machine.mode is not Mode.LEGACY:
-        return _other_program(ledger, machine, report)
+        return enrolment.other_program(ledger, machine, report)
     _hear(ledger, machine.name, report, said.heard_us)
-    return _reported(ledger, machine, replace(report, id=machine.id))
-
-
-def legacy_name(wanted: str) -> str:
-    """A machine name out of whatever an old board calls itself."""
-    return _NOT_IN_NAMES.sub("-", wanted)[:63] or "machine"
-
-
-def _other_program(ledger: Ledger, machine: Machine, report: Report) -> Machine:
-    """An update for an enrolled machine's address changes nothing, unless another board keeps sending it."""
-    host = str(report.facts.get("host_name") or "")
-    ours = str(machine.facts.get("host_name") or machine.name)
-    if not host or host.casefold() == ours.casefold():
-        return ledger.save(replace(machine, strange_updates=0)) if machine.strange_updates else machine
-    strange = machine.strange_updates + 1
-    machine = ledger.save(replace(machine, strange_updates=strange))
-    if strange >= ledger.policy.strange_updates and machine.service is Service.IN_SERVICE:
-        reason = f"another board, {host!r}, reports from its address {machine.address}"
-        machine = ledger.save(replace(machine, service=Service.ATTENTION, reason=reason))
-        ledger.note("machine.attention", SYSTEM, machine=machine.name, detail={"reason": reason})
-    return machine
-
-
-# People
-
-
-def amend(ledger: Ledger, change: Amend) -> Machine:
-    """Labels, comment, in or out of service."""
-    machine = _named(ledger, change.machine)
-    more_than_comment = (
-        change.labels or change.evict or change.service is not None or change.reason is not None
-    )
-    if change.by.role < Role.OPERATOR and more_than_comment:
-        raise NotAllowed(
-            "Labels and service are changed by operators.", "Ask an operator; a comment is free to all users."
-        )
-    labels = {**machine.labels, **change.labels}
-    new = replace(
-        machine,
-        labels={key: value for key, value in labels.items() if value is not None}
-        if change.labels
-        else machine.labels,
-        comment=machine.comment if change.comment is None else change.comment,
-        service=machine.service if change.service is None else change.service,
-        reason=_reason(machine, change),
-    )
-    if change.service is Service.IN_SERVICE and machine.service is not Service.IN_SERVICE:
-        new = replace(new, cleaning_since_s=ledger.now, cleaning_failures=0, strange_updates=0)
-    if new != machine:
-        machine = ledger.save(new)
-        kind = f"machine.{change.service.value}" if change.service else "machine.amended"
-        ledger.note(kind, change.by, machine=machine.name, detail=_amended(change))
-    if change.evict and machine.lease:
-        lease = ledger.roster.leases[machine.lease]
-        leases.end(ledger, lease, "evicted", change.by, reason=change.reason or machine.reason)
-    return ledger.roster.machines[machine.name]
-
-
-def _reason(machine: Machine, change: Amend) -> str:
-    if change.service is Service.IN_SERVICE:
-        return ""
-    return machine.reason if change.reason is None else change.reason
-
-
-def _amended(change: Amend) -> dict[str, Any]:
-    said = {"labels": dict(change.labels), "comment": change.comment, "reason": change.reason}
-    return {key: value for key, value in said.items() if value}
-
-
-def forget(ledger: Ledger, ask: Forget) -> Machine:
-    """A machine leaves the pool; whoever beats in its name afterwards registers anew."""
-    machine = _named(ledger, ask.machine)
-    legacy_may = ask.by.legacy and machine.mode is Mode.LEGACY
-    if ask.by.role < Role.OPERATOR and not legacy_may:
-        raise NotAllowed("Machines are deleted by operators.", "Ask an operator.")
-    if machine.lease:
-        holder = ledger.roster.leases[machine.lease].holder
-        raise Conflict(
-            f"{machine.name} is held by {holder}.", f"`picluster unlock {machine.name}` first.", holder=holder
-        )
-    return _forgotten(ledger, machine, ask.by, ask.reason)
-
-
-def forget_address(ledger: Ledger, ask: ForgetAddress) -> Machine:
-    """The old protocol's delete: only machines of the old protocol that nobody has."""
-    machine = ledger.roster.machine_at(ask.address)
-    if machine is None:
-        raise NotFound(f"No machine has the address {ask.address!r}.")
-    if machine.mode is not Mode.LEGACY or ledger.roster.obstacle(machine):
-        raise Conflict(f"{machine.name} cannot be deleted through the old protocol now.")
-    return _forgotten(ledger, machine, ask.by)
-
-
-def _forgotten(ledger: Ledger, machine: Machine, by: Actor, reason: str = "") -> Machine:
-    ledger.save(replace(machine, deleted=True, deleted_s=ledger.now))
-    ledger.heard.pop(machine.name, None)
-    ledger.note("machine.forgotten", by, machine=machine.name, detail={"reason": reason} if reason else {})
-    return machine
-
-
-def _named(ledger: Ledger, name: str) -> Machine:
-    """By name or address, as it is read."""
-    machine = ledger.roster.machine_called(name)
-    if machine is None:
-        raise NotFound(f"No machine is called {name!r}.", "`picluster list` shows what there is.")
-    return machine
+    machine = _reported(ledger, machine, replace(report, id=machine.id))
+    return _examined(ledger, machine, report, said.heard_us)
 
 
 # Time
@@ -428,6 +311,8 @@ def overdue(ledger: Ledger, machine: Machine) -> None:
     if machine.presence is Presence.ONLINE and now >= ledger.silent_s(machine):
         machine = ledger.save(replace(machine, presence=Presence.OFFLINE, presence_since_s=now))
         ledger.note("machine.offline", SYSTEM, machine=machine.name)
+        machine = health.stumbled(ledger, machine)
+    machine = health.overdue(ledger, machine)
     if machine.presence is Presence.ONLINE:
         since = max(machine.cleaning_since_s, machine.presence_since_s)
         if machine.cleaning and now >= since + policy.clean_s and machine.service is Service.IN_SERVICE:

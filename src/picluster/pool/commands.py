@@ -96,6 +96,8 @@ class Report:
     closed: bool = True
     clean: bool = True
     """Whether what the holder of a closed fence left behind is gone."""
+    knows: bool = False
+    """Whether the board has been told what holds now: what it does not report then, it did not see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,19 @@ class Beat:
     machine: str
     report: Report
     heard_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A new board asks to be let in, with a join token. `token` is the credential it gets; its name is decided here."""
+
+    by: Actor
+    token: Token
+    name: str
+    id: str
+    address: str
+    boot_id: str = ""
+    host_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +171,17 @@ class ForgetAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class NotePower:
+    """Somebody switches a machine's power, or has done so: for the record alone."""
+
+    by: Actor
+    machine: str
+    action: str
+    outcome: str = ""
+    """Empty when it begins; then what came of it."""
+
+
+@dataclass(frozen=True, slots=True)
 class IssueToken:
     """A credential comes into being; with `redeeming`, in exchange for a one-time one."""
 
@@ -192,11 +218,13 @@ Command = (
     | Release
     | FreeAddress
     | Beat
+    | Join
     | UpdateAddress
     | Hear
     | Amend
     | Forget
     | ForgetAddress
+    | NotePower
     | IssueToken
     | RevokeToken
     | RaiseEpoch

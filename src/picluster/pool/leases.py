@@ -14,7 +14,7 @@ from picluster.errors import (
     QuotaExceeded,
     Unsatisfiable,
 )
-from picluster.pool import queue
+from picluster.pool import queue, verdict
 from picluster.pool.commands import Acquire, FreeAddress, LockAddress, Release, Renew
 from picluster.pool.ledger import Ledger
 from picluster.pool.model import (
@@ -334,9 +334,9 @@ def rebooted(ledger: Ledger, machine: Machine, lease: Lease) -> None:
         quarantine(ledger, ledger.roster.machines[machine.name], "rebooted while leased")
 
 
-def quarantine(ledger: Ledger, machine: Machine, reason: str) -> Machine:
-    """Out of service by the rules, until a person or a rule says otherwise."""
-    machine = ledger.save(replace(machine, service=Service.QUARANTINED, reason=reason))
+def quarantine(ledger: Ledger, machine: Machine, reason: str, *, by_rule: bool = False) -> Machine:
+    """Out of service by the rules; until a person says otherwise or, if `by_rule`, until it is well."""
+    machine = ledger.save(replace(machine, service=Service.QUARANTINED, reason=reason, by_rule=by_rule))
     ledger.note("machine.quarantined", SYSTEM, machine=machine.name, detail={"reason": reason})
     return machine
 
@@ -357,19 +357,17 @@ def end(
         ledger.touch(ledger.roster.machines[name])
     if lease.set_aside or not lease.machines:
         ledger.touched.add(ledger.roster.group_of(lease))
-    lease = ledger.save(
-        replace(
-            lease,
-            state=LeaseState.ENDED,
-            ended=why,
-            ended_by=by.name,
-            ended_s=ledger.now,
-            ended_us=ledger.wall_us,
-            set_aside=(),
-            set_aside_since_s=None,
-            verdict="unknown" if lease.machines else "",
-        )
+    lease = replace(
+        lease,
+        state=LeaseState.ENDED,
+        ended=why,
+        ended_by=by.name,
+        ended_s=ledger.now,
+        ended_us=ledger.wall_us,
+        set_aside=(),
+        set_aside_since_s=None,
     )
+    lease = ledger.save(verdict.at_end(lease, ledger.machine_of(lease), rebooted))
     for machine in ledger.machine_of(lease):
         enforced = machine.mode is Mode.ENFORCED
         delayed = rests and not enforced and machine.name != rebooted
@@ -377,6 +375,7 @@ def end(
             replace(
                 machine,
                 lease="",
+                judging=lease.id if machine.name in lease.awaiting else "",
                 cleaning=lease.fence if enforced else 0,
                 cleaning_since_s=ledger.now if enforced else 0.0,
                 delay_until_s=ledger.now + ledger.policy.lock_delay_s if delayed else 0.0,
@@ -390,6 +389,8 @@ def overdue(ledger: Ledger, lease: Lease) -> None:
     """Something is due with this lease: see what."""
     roster, now = ledger.roster, ledger.now
     if not lease.live:
+        if now >= ledger.verdict_s(lease):
+            lease = verdict.overdue(ledger, lease)
         if now >= ledger.lease_deadline(lease):
             roster.drop_lease(lease.id)
     elif now >= ledger.limit_s(lease):

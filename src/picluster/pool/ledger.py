@@ -145,14 +145,15 @@ class Ledger:
         return self._deadlines[0][0] if self._deadlines else float("inf")
 
     def due(self) -> list[Key]:
-        """What has come up by now, each once, no longer scheduled."""
-        found: dict[Key, None] = {}
+        """What has come up by now, each once, no longer scheduled; in an order that does not depend on which
+        appointments this copy happened to keep, so that every replica decides the same."""
+        found: set[Key] = set()
         while self._deadlines and self._deadlines[0][0] <= self.now:
             at, key = heappop(self._deadlines)
             if self._scheduled.get(key) == at:
                 del self._scheduled[key]
-                found[key] = None
-        return list(found)
+                found.add(key)
+        return sorted(found)
 
     def schedule(self, key: Key, at: float) -> None:
         """Look at this again then; an earlier appointment is kept, and will make a later one."""
@@ -167,9 +168,9 @@ class Ledger:
             self.schedule(("lease", row.id), self.lease_deadline(row))
 
     def lease_deadline(self, lease: Lease) -> float:
-        """When something is due with this lease: its end, a pause in setting aside, or being forgotten."""
+        """When something is due with this lease: its end, its verdict, a pause in setting aside, or being forgotten."""
         if not lease.live:
-            return lease.ended_s + self.policy.kept_s
+            return min(lease.ended_s + self.policy.kept_s, self.verdict_s(lease))
         candidates = [self.expires_s(lease), self.limit_s(lease)]
         if not lease.machines:
             if lease.wait_s is not None:
@@ -195,13 +196,18 @@ class Ledger:
             return float("inf")
         return lease.granted_s + lease.not_after_s
 
+    def verdict_s(self, lease: Lease) -> float:
+        """When closing reports of an ended lease that have not come will not come any more."""
+        return lease.ended_s + self.policy.verdict_s if lease.awaiting else float("inf")
+
     def machine_deadline(self, machine: Machine) -> float:
-        """When something is due with this machine: silence, rest, cleaning, or being forgotten."""
+        """When something is due with this machine: silence, health, rest, cleaning, or being forgotten."""
         if machine.deleted:
             return machine.deleted_s + self.policy.kept_s
         candidates = [float("inf")]
         if machine.presence is Presence.ONLINE:
             candidates.append(self.silent_s(machine))
+            candidates.append(self.healthy_s(machine))
             if machine.cleaning and machine.service is Service.IN_SERVICE:
                 candidates.append(
                     max(machine.cleaning_since_s, machine.presence_since_s) + self.policy.clean_s
@@ -211,6 +217,14 @@ class Ledger:
         if machine.delay_until_s:
             candidates.append(machine.delay_until_s)
         return min(candidates)
+
+    def healthy_s(self, machine: Machine) -> float:
+        """When a board has been ailing for so long that it goes out of service, or well for so long that it returns."""
+        if machine.service is Service.IN_SERVICE and machine.ailing:
+            return machine.ailing_since_s + self.policy.ail_s
+        if machine.service is Service.QUARANTINED and machine.by_rule and not machine.ailing:
+            return max(machine.ailing_since_s, machine.presence_since_s) + self.policy.well_s
+        return float("inf")
 
     def silent_s(self, machine: Machine) -> float:
         """When it counts as offline unless it is heard again."""

@@ -81,6 +81,8 @@ class Actor:
     address: str = ""
     machine: str = ""
     """For an agent token: the one machine it may speak for."""
+    token: str = ""
+    """Id of the token it came with; empty without one."""
     limited: bool = True
     """Whether the quota of live leases counts (not for `legacy:`, CI and admins)."""
 
@@ -105,6 +107,19 @@ class Machine:
     service: Service = Service.IN_SERVICE
     reason: str = ""
     """Why it is not in service, for people."""
+    by_rule: bool = False
+    """Quarantined by a health rule, which takes it back when the board is well again. What people or a failed
+    cleaning took out of service waits for people."""
+    ailing: tuple[str, ...] = ()
+    """What its last report says is wrong with it, in words of `health`; empty while it is well."""
+    ailing_since_s: float = 0.0
+    """Since when it has been ailing, or well."""
+    setbacks: int = 0
+    """Quarantines by a health rule since `setbacks_since_s`: a board that comes and goes needs a person."""
+    setbacks_since_s: float = 0.0
+    stumbles: int = 0
+    """Silences and reboots of its own since `stumbles_since_s`, while nobody had it."""
+    stumbles_since_s: float = 0.0
     facts: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     """What the board reports and what rarely changes: model, arch, os, mem (bytes), cpus, serial, platform…"""
     board_labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
@@ -112,9 +127,14 @@ class Machine:
     """Labels set by people; they win over the board's."""
     comment: str = ""
     host_keys: tuple[str, ...] = ()
+    claimed_id: str = ""
+    claimed_host_keys: tuple[str, ...] = ()
+    """What it says of itself now, if that is not what it was known by: taken over when a person has looked."""
     ssh_user: str = ""
     ssh_port: int = 22
     boot_id: str = ""
+    former_boot_id: str = ""
+    """The boot before. One that comes back is another board under the same name: boots do not."""
     presence: Presence = Presence.ONLINE
     presence_since_s: float = 0.0
     seen_epoch: int = 0
@@ -131,6 +151,8 @@ class Machine:
     cleaning_failures: int = 0
     delay_until_s: float = 0.0
     """A board that does not enforce rests this long after a lease that its holder did not end."""
+    judging: str = ""
+    """The ended lease whose closing report is awaited from here; empty when none is."""
     strange_updates: int = 0
     """Old-protocol updates in a row from this address under another host name."""
     registered_us: int = 0
@@ -202,8 +224,10 @@ class Lease:
     ended_s: float = 0.0
     ended_us: int = 0
     verdict: str = ""
-    """clean, dirty or unknown, once the lease is over."""
+    """clean, dirty or unknown, once the lease is over; of several machines, the worst of those heard so far."""
     verdict_reasons: tuple[str, ...] = ()
+    awaiting: tuple[str, ...] = ()
+    """Machines of an ended lease whose closing report has not come: the verdict is not settled before."""
     revision: int = 0
 
     @property
@@ -230,6 +254,10 @@ class Token:
     issued_us: int = 0
     expires_us: int = 0
     """Wall clock: people write down dates. 0 for never."""
+    uses_left: int = 0
+    """For a join token: so many more boards may join with it."""
+    approve: bool = False
+    """For a join token: boards that join with it wait until a person has looked at them."""
     revoked: bool = False
     revoked_s: float = 0.0
     revision: int = 0

@@ -32,6 +32,27 @@ class Policy:
     """Ended leases and tombstones are remembered for a day, so that a late retry or reader still learns the end."""
     clean_failures: int = 2
     """One failed cleaning may be chance; the second needs a person."""
+    verdict_s: float = 120.0
+    """A closing report that has not come so long after the end will not: four beats, as for cleaning."""
+    hot_c: float = 80.0
+    """Where a Raspberry Pi begins to slow down, and the agent begins to count."""
+    disk_full: float = 0.02
+    """Of the disk free, or less: jobs begin to fail."""
+    clock_off_s: float = 60.0
+    """A board's clock this far from the service's spoils certificates and time stamps; a late beat is not so late."""
+    ail_s: float = 60.0
+    """What may pass by itself, as heat does, has to last two beats before it takes a board out of service."""
+    well_s: float = 600.0
+    """A quarantined board has to be well so long: a supply that sags under load looks fine without."""
+    setbacks: int = 3
+    """Quarantines by a health rule within `setbacks_window_s` after which only a person brings a board back."""
+    setbacks_window_s: float = 86_400.0
+    stumbles: int = 4
+    """Silences and reboots of its own within `stumbles_window_s` that quarantine a board: one more than a person needs who
+    works on it and reboots it now and again."""
+    stumbles_window_s: float = 3_600.0
+    evict_ailing: bool = False
+    """Whether a health rule ends the lease on the board, too. Unless set, the holder learns of it by the verdict."""
     strange_updates: int = 3
     """Old-protocol updates in a row under another name: one may be a reboot into a fresh image."""
     future_us: int = 86_400_000_000

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from picluster.errors import PiclusterError
-from picluster.pool import boards, leases, queue, tokens
+from picluster.pool import boards, care, enrolment, leases, queue, tokens
 from picluster.pool.commands import (
     Acquire,
     Amend,
@@ -23,7 +23,9 @@ from picluster.pool.commands import (
     FreeAddress,
     Hear,
     IssueToken,
+    Join,
     LockAddress,
+    NotePower,
     Pass,
     RaiseEpoch,
     Release,
@@ -209,11 +211,13 @@ _HANDLERS: dict[type, Callable[[Ledger, Any], Answer]] = {
     Release: leases.release,
     FreeAddress: leases.free_address,
     Beat: boards.beat,
+    Join: enrolment.join,
     UpdateAddress: boards.update_address,
     Hear: _hear,
-    Amend: boards.amend,
-    Forget: boards.forget,
-    ForgetAddress: boards.forget_address,
+    Amend: care.amend,
+    Forget: care.forget,
+    ForgetAddress: care.forget_address,
+    NotePower: care.note_power,
     IssueToken: tokens.issue,
     RevokeToken: tokens.revoke,
     RaiseEpoch: _raise_epoch,

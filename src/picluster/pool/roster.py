@@ -134,6 +134,8 @@ class Roster:
         self.tombstones: dict[str, Machine] = {}
         self.leases: dict[str, Lease] = {}
         self.tokens: dict[str, Token] = {}
+        self.agent_tokens: dict[str, set[str]] = {}
+        """Ids of the tokens made for a machine's agent, the revoked ones too."""
         self.by_address: dict[str, str] = {}
         self.aside: dict[str, str] = {}
         """Machine to the waiting lease that it is set aside for."""
@@ -141,6 +143,8 @@ class Roster:
         """Live leases by holder."""
         self.label_keys: Counter[str] = Counter()
         self._names: dict[str, str] = {}
+        self._boards: dict[str, str] = {}
+        """Board identity to the machine that had it first."""
         self._facts: dict[str, Facts] = {}
         self._groups: dict[tuple[str, int], Group] = {}
         self._idle: OrderedDict[tuple[str, int], None] = OrderedDict()
@@ -161,6 +165,11 @@ class Roster:
 
     def machine_at(self, address: str) -> Machine | None:
         name = self.by_address.get(address)
+        return self.machines.get(name) if name else None
+
+    def machine_of_board(self, board_id: str) -> Machine | None:
+        """The machine that this board identity belongs to."""
+        name = self._boards.get(board_id)
         return self.machines.get(name) if name else None
 
     def facts(self, machine: Machine) -> Facts:
@@ -229,6 +238,8 @@ class Roster:
             self._put_lease(row)
         else:
             self.tokens[row.id] = row
+            if row.kind == "agent":
+                self.agent_tokens.setdefault(row.name, set()).add(row.id)
 
     def drop_lease(self, lease_id: str) -> None:
         """Forget an ended lease."""
@@ -254,6 +265,8 @@ class Roster:
         self.machines[machine.name] = machine
         if old is None or old.address != machine.address:
             self._index_address(old, machine)
+        if old is None or old.id != machine.id:
+            self._index_board(old, machine)
         if old is None or _selectable(old) != _selectable(machine):
             self._index_facts(old, machine)
         self._index_free(machine)
@@ -265,6 +278,8 @@ class Roster:
         del self._names[name.casefold()]
         if self.by_address.get(machine.address) == name:
             del self.by_address[machine.address]
+        if self._boards.get(machine.id) == name:
+            del self._boards[machine.id]
         self.label_keys.subtract(key.casefold() for key in machine.all_labels)
         for group in self._groups_of.pop(name, set()):
             group.matches.discard(name)
@@ -275,6 +290,11 @@ class Roster:
             del self.by_address[old.address]
         if machine.address:
             self.by_address[machine.address] = machine.name
+
+    def _index_board(self, old: Machine | None, machine: Machine) -> None:
+        if old is not None and self._boards.get(old.id) == old.name:
+            del self._boards[old.id]
+        self._boards.setdefault(machine.id, machine.name)
 
     def _index_facts(self, old: Machine | None, machine: Machine) -> None:
         facts = self._facts[machine.name] = selector_facts(machine)

@@ -371,5 +371,6 @@ def _says_nothing_new(context: Context, machine: Machine, report: Report) -> boo
         comment=report.comment,
         fence=machine.reported_fence,
         closed=machine.reported_closed,
+        telemetry=report.telemetry,
     )
-    return plain(machine, said, context.view.roster.epoch)
+    return plain(machine, said, context.view.roster.epoch, context.wall_us(), context.settings.policy)

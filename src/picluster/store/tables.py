@@ -39,8 +39,14 @@ from picluster.store import StoreProblem
 
 R = TypeVar("R")
 
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Raised when the rules change so that an older service must not decide for the same pool any more."""
+
+MEASURES = ("temperature", "load", "mem_available", "disk_free")
+"""Of a sample: °C, over one minute, bytes, bytes."""
+
+MARKS = ("throttled", "under_voltage", "rebooted")
+"""Of a sample: what is told of it even when the numbers are thinned."""
 
 metadata = MetaData()
 
@@ -90,14 +96,24 @@ machines = Table(
     _text("mode"),
     _text("service"),
     _text("reason"),
+    _flag("by_rule"),
+    _json("ailing"),
+    _seconds("ailing_since_s"),
+    _number("setbacks"),
+    _seconds("setbacks_since_s"),
+    _number("stumbles"),
+    _seconds("stumbles_since_s"),
     _json("facts"),
     _json("board_labels"),
     _json("labels"),
     _text("comment"),
     _json("host_keys"),
+    _text("claimed_id"),
+    _json("claimed_host_keys"),
     _text("ssh_user"),
     _number("ssh_port"),
     _text("boot_id"),
+    _text("former_boot_id"),
     _text("presence"),
     _seconds("presence_since_s"),
     _number("seen_epoch"),
@@ -109,6 +125,7 @@ machines = Table(
     _seconds("cleaning_since_s"),
     _number("cleaning_failures"),
     _seconds("delay_until_s"),
+    _text("judging"),
     _number("strange_updates"),
     _number("registered_us"),
     _flag("deleted"),
@@ -152,6 +169,7 @@ leases = Table(
     _number("ended_us"),
     _text("verdict"),
     _json("verdict_reasons"),
+    _json("awaiting"),
     _number("revision"),
     Index("leases_by_revision", "revision"),
 )
@@ -176,6 +194,8 @@ tokens = Table(
     _text("issued_by"),
     _number("issued_us"),
     _number("expires_us"),
+    _number("uses_left"),
+    _flag("approve"),
     _flag("revoked"),
     _seconds("revoked_s"),
     _number("revision"),
@@ -193,6 +213,29 @@ presence = Table(
     _json("telemetry"),
 )
 """Narrow, and with no index but its key: it is written ten thousand times for each time it is searched."""
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("machine", Text, primary_key=True),
+    Column("at_us", BigInteger, primary_key=True, autoincrement=False),
+    *(_seconds(name, nullable=True) for name in MEASURES),
+    *(_flag(name) for name in MARKS),
+    Index("samples_by_time", "at_us"),
+)
+"""How boards were, beat by beat, for a day."""
+
+thinned = Table(
+    "thinned",
+    metadata,
+    Column("machine", Text, primary_key=True),
+    Column("at_us", BigInteger, primary_key=True, autoincrement=False),
+    _number("count"),
+    *(_seconds(f"{name}_{part}", nullable=True) for name in MEASURES for part in ("min", "mean", "max")),
+    *(_flag(name) for name in MARKS),
+    Index("thinned_by_time", "at_us"),
+)
+"""The same in spans of ten minutes, for a month; a mark that was there once in a span is there."""
 
 events = Table(
     "events",

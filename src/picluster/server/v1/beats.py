@@ -41,18 +41,20 @@ class Beats:
         actor = self._agent(scope, name)
         wait_s = _wait(scope)
         said = _said(await read_body(receive))
-        report = _report(said)
         if not context.coordinator.alive():
             raise Unavailable(
                 "No turn has succeeded lately.", "Beat at another replica, or again in a moment."
             )
         context.metrics.beats.labels("v1").inc()
         machine = context.view.roster.machine_named(name)
-        known = said.orders or self._orders(machine)
-        if machine is not None and plain(machine, report, context.view.roster.epoch):
-            self._hear(machine, report)
+        orders = self._orders(machine)
+        known, now_us = said.orders or orders, context.wall_us()
+        report = _report(said, knows=bool(orders) and said.orders == orders)
+        policy = context.settings.policy
+        if machine is not None and plain(machine, report, context.view.roster.epoch, now_us, policy):
+            self._hear(machine, report, now_us)
         else:
-            machine = await context.coordinator.ask(Beat(actor, name, report, context.wall_us()))
+            machine = await context.coordinator.ask(Beat(actor, name, report, now_us))
         if wait_s:
             await context.hold(
                 wait_s,
@@ -81,7 +83,7 @@ class Beats:
             )
         return actor
 
-    def _hear(self, machine: Machine, report: Report) -> None:
+    def _hear(self, machine: Machine, report: Report, now_us: int) -> None:
         known = self._context.view.heard.get(machine.name)
         if known and known.boot_id == report.boot_id and report.seq and report.seq <= known.seq:
             return
@@ -89,7 +91,7 @@ class Beats:
             Heard(
                 machine.name,
                 self._context.view.now(),
-                self._context.wall_us(),
+                now_us,
                 report.boot_id,
                 report.seq,
                 report.telemetry,
@@ -131,7 +133,7 @@ def _said(body: bytes) -> BeatRequest:
     return said
 
 
-def _report(said: BeatRequest) -> Report:
+def _report(said: BeatRequest, *, knows: bool) -> Report:
     facts = {
         key: value[:LONGEST_REPORTED] if isinstance(value, str) else value
         for key, value in said.facts.items()
@@ -151,6 +153,7 @@ def _report(said: BeatRequest) -> Report:
         fence=said.fence,
         closed=said.closed,
         clean=said.clean,
+        knows=knows,
     )
 
 

@@ -1,0 +1,155 @@
+"""Which boards are well: what a report says is wrong, who is taken out of service for it, and who comes back.
+
+A finding is a word. Some count at once, since they do not pass, or pass too quickly to be seen twice; the others have to
+last. A board that a rule took out comes back by itself when it has been well for a while, but not again and again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from picluster.pool import leases
+from picluster.pool.ledger import Ledger
+from picluster.pool.model import SYSTEM, Machine, Mode, Presence, Service
+from picluster.pool.policy import Policy
+
+WORDS = {
+    "under_voltage": "under-voltage",
+    "read_only_root": "its root file system takes no writes",
+    "cannot_enforce": "it is set up to enforce leases and cannot",
+    "hot": "too hot",
+    "throttled": "its processor is throttled",
+    "disk_full": "its disk is full",
+    "clock_wrong": "its clock is wrong",
+}
+"""Every finding, and what people read."""
+
+AT_ONCE = ("under_voltage", "read_only_root", "cannot_enforce")
+
+IGNORE_LABEL = "health.ignore"
+"""An operator's label, as in `health.ignore=throttled,hot`: this board is meant to be like that."""
+
+COOLED_C = 5.0
+"""A hot board counts as hot until it is so much below, or it would come and go with every draught."""
+
+_FIRMWARE_UNDER_VOLTAGE, _FIRMWARE_THROTTLED = 0b0001, 0b0110
+"""Bits of `vcgencmd get_throttled` that say how it is now: voltage; frequency capped, or throttled.
+https://www.raspberrypi.com/documentation/computers/os.html#get_throttled"""
+
+
+def findings(
+    known: Machine | None,
+    telemetry: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    wall_us: int,
+    policy: Policy,
+) -> tuple[str, ...]:
+    """What is wrong with a board that reports this now. A board may say anything: what is no number is nothing."""
+    ailing = known.ailing if known else ()
+    temperature = _number(telemetry.get("temperature"))
+    free, total = _number(telemetry.get("disk_free")), _number(telemetry.get("disk_total"))
+    clock_us, firmware = _number(telemetry.get("clock_us")), int(_number(telemetry.get("firmware")) or 0)
+    found = {
+        "under_voltage": _under_voltage(telemetry) or bool(firmware & _FIRMWARE_UNDER_VOLTAGE),
+        "read_only_root": telemetry.get("read_only_root") is True,
+        "cannot_enforce": bool(facts.get("cannot_enforce")),
+        "hot": temperature is not None
+        and temperature >= policy.hot_c - (COOLED_C if "hot" in ailing else 0.0),
+        "throttled": telemetry.get("frequency_capped") is True or bool(firmware & _FIRMWARE_THROTTLED),
+        "disk_full": free is not None and total is not None and total > 0 and free < policy.disk_full * total,
+        "clock_wrong": clock_us is not None and abs(clock_us - wall_us) > policy.clock_off_s * 1e6,
+    }
+    words = tuple(word for word, wrong in found.items() if wrong)
+    return _not_meant(known, words) if words else words
+
+
+def _under_voltage(telemetry: Mapping[str, Any]) -> bool:
+    """Now, or at any time in the lease that is open: the alarm itself is over in seconds."""
+    since_open = telemetry.get("since_open")
+    alarms = _number(since_open.get("under_voltage")) if isinstance(since_open, Mapping) else None
+    return telemetry.get("under_voltage") is True or bool(alarms)
+
+
+def _not_meant(known: Machine | None, words: tuple[str, ...]) -> tuple[str, ...]:
+    meant = known.labels.get(IGNORE_LABEL, "").replace(" ", "").split(",") if known else ()
+    return tuple(word for word in words if word not in meant)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e18:
+        return None
+    return float(value)
+
+
+# What follows from it
+
+
+def examine(ledger: Ledger, machine: Machine, found: tuple[str, ...]) -> Machine:
+    """A report has been looked at: keep what was found, and act on what counts at once."""
+    if found != machine.ailing:
+        turned = bool(found) != bool(machine.ailing)
+        since_s = ledger.now if turned else machine.ailing_since_s
+        machine = ledger.save(replace(machine, ailing=found, ailing_since_s=since_s))
+        if turned:
+            kind = "machine.ailing" if found else "machine.well"
+            ledger.note(kind, SYSTEM, machine=machine.name, detail={"ailing": list(found)} if found else {})
+    if machine.service is Service.IN_SERVICE and any(word in AT_ONCE for word in found):
+        return _take_out(ledger, machine, _reason(machine))
+    return machine
+
+
+def stumbled(ledger: Ledger, machine: Machine) -> Machine:
+    """It fell silent or rebooted while nobody had it. Once is nothing; a board that does it all the time is broken."""
+    if machine.lease or machine.mode is Mode.LEGACY or machine.service is not Service.IN_SERVICE:
+        return machine
+    policy = ledger.policy
+    fresh = machine.stumbles == 0 or ledger.now - machine.stumbles_since_s > policy.stumbles_window_s
+    since_s = ledger.now if fresh else machine.stumbles_since_s
+    stumbles = 1 if fresh else machine.stumbles + 1
+    machine = ledger.save(replace(machine, stumbles=stumbles, stumbles_since_s=since_s))
+    if stumbles < policy.stumbles:
+        return machine
+    return _take_out(
+        ledger,
+        replace(machine, stumbles=0),
+        f"fell silent or rebooted {stumbles} times in {policy.stumbles_window_s / 60:.0f} min",
+    )
+
+
+def overdue(ledger: Ledger, machine: Machine) -> Machine:
+    """It has been ailing, or well, for long enough."""
+    if machine.presence is not Presence.ONLINE or ledger.now < ledger.healthy_s(machine):
+        return machine
+    if machine.ailing:
+        return _take_out(ledger, machine, _reason(machine))
+    machine = ledger.save(replace(machine, service=Service.IN_SERVICE, reason="", by_rule=False))
+    ledger.note("machine.recovered", SYSTEM, machine=machine.name)
+    return machine
+
+
+def _reason(machine: Machine) -> str:
+    said = [WORDS[word] for word in machine.ailing]
+    if "cannot_enforce" in machine.ailing:
+        said.append(str(machine.facts.get("cannot_enforce")))
+    return ", ".join(said)
+
+
+def _take_out(ledger: Ledger, machine: Machine, reason: str) -> Machine:
+    policy = ledger.policy
+    fresh = machine.setbacks == 0 or ledger.now - machine.setbacks_since_s > policy.setbacks_window_s
+    setbacks = 1 if fresh else machine.setbacks + 1
+    for_good = setbacks >= policy.setbacks
+    if for_good:
+        reason += (
+            f"; {setbacks} times in {policy.setbacks_window_s / 3600:.0f} h, so that it waits for a person"
+        )
+    since_s = ledger.now if fresh else machine.setbacks_since_s
+    machine = replace(machine, setbacks=setbacks, setbacks_since_s=since_s)
+    if not machine.ailing:
+        machine = replace(machine, ailing_since_s=ledger.now)  # well from now on, if it is
+    machine = leases.quarantine(ledger, machine, reason, by_rule=not for_good)
+    if policy.evict_ailing and machine.lease:
+        leases.end(ledger, ledger.roster.leases[machine.lease], "evicted", SYSTEM, reason=reason)
+    return ledger.roster.machines[machine.name]
