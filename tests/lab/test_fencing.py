@@ -40,7 +40,8 @@ def board(lab: Lab) -> Board:
 def gate(board: Board) -> Iterator[GateOn]:
     with GateOn(board) as started:
         yield started
-        started.close(next(FENCES))
+    with GateOn(board) as started:
+        assert started.close(next(FENCES)).value is True
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +177,8 @@ HEADLESS = (
     "threading.Thread(target=time.sleep, args=(1000,)).start()\nctypes.CDLL(None).pthread_exit(None)"
 )
 KILLER = "import os\nif os.fork(): os._exit(0)\nos.setsid()\nwhile True:\n try: os.kill(-1, 9)\n except OSError: pass"
+BOMB = "f() { f | f & }; f; wait"
+"""Not more than the hundred that it is allowed: the machine is shared."""
 QUEUE = "import ctypes\nassert ctypes.CDLL('librt.so.1').mq_open(b'/planted', 0o102, 0o600, None) >= 0"
 KERNEL = "import ctypes, platform; call, arm = ctypes.CDLL(None).syscall, platform.machine() == 'aarch64'; "
 SECRET = KERNEL + "assert call(217 if arm else 248, b'user', b'planted', b'x', 1, -4) > 0"
@@ -204,6 +207,9 @@ PLANTS = {
     ),
     "a process that is root in a namespace": Plant(
         "nohup unshare -Ur sleep 1000 >/dev/null 2>&1 & sleep 0.2", "pgrep -x sleep"
+    ),
+    "a process that starts two, and so on": Plant(
+        f"nohup bash -c 'ulimit -u 100 && eval \"$0\"' '{BOMB}' >/dev/null 2>&1 &", f"pgrep -u {ACCOUNT}"
     ),
     "a stopped process": Plant("nohup sh -c 'kill -STOP $$' >/dev/null 2>&1 &", f"pgrep -u {ACCOUNT}"),
     "files everywhere": Plant(
@@ -271,6 +277,27 @@ def test_the_home_begins_as_the_skeleton_is(board: Board, gate: GateOn, key: Key
         f"tools l 777 {ACCOUNT} {ACCOUNT}",
         "hello",
     ]
+
+
+def test_the_home_may_be_a_disk_of_its_own_and_full(board: Board, gate: GateOn, key: Key) -> None:
+    fence = next(FENCES)
+    home = f"/home/{ACCOUNT}"
+    board.run(["mount", "-t", "tmpfs", "-o", f"size=64k,uid={ACCOUNTS[ACCOUNT]},mode=700", "tmpfs", home])
+    try:
+        gate.open(fence, key)
+        board.ssh(key, "mkdir in; chmod 777 .; cat /dev/zero > in/full")
+        assert gate.close(fence).value is True
+        assert sorted(board.run(["ls", "-A", home]).stdout.split()) == sorted(os.listdir("/etc/skel"))
+        assert board.run(["stat", "-c", "%a", home]).stdout == "700\n"
+        too_large = "mkdir -p /etc/picluster/skel; head -c 80k /dev/zero > /etc/picluster/skel/large"
+        board.run(["sh", "-c", too_large])
+        assert gate.close(fence).value is False, (
+            "a home without its skeleton is not what the next was promised"
+        )
+        assert "No space left on device" in gate.end()
+    finally:
+        board.run(["umount", home])
+        board.run(["rm", "-r", "/etc/picluster/skel"])
 
 
 # What others have
@@ -379,6 +406,15 @@ def test_a_program_that_others_may_write_is_not_run(board: Board) -> None:
 # A gate with a bug
 
 
+NO_FORK = """
+import os, types
+failures = [OSError(11, "Resource temporarily unavailable")] * 3
+def sometimes():
+    if failures:
+        raise failures.pop()
+    return os.fork()
+processes.os = types.SimpleNamespace(**{**vars(os), "fork": sometimes})
+"""
 BUGS = {
     "forgets to kill": ("enforce.end_all = lambda *_: True", "sleep 1000 >/dev/null 2>&1 &"),
     "forgets the crontab": (
@@ -402,6 +438,18 @@ def test_a_gate_that_forgets_something_does_not_say_clean(
         assert forgetful.close(fence).value is False
         assert "is not clean" in forgetful.end()
     assert gate.close(fence).value is True
+
+
+def test_a_board_that_can_start_no_process_for_a_while_is_cleaned_even_so(
+    board: Board, gate: GateOn, key: Key
+) -> None:
+    """A holder may have used up all that there can be."""
+    fence = next(FENCES)
+    gate.open(fence, key)
+    begun = let_in(board, key)
+    with GateOn(board, NO_FORK) as short:
+        assert short.close(fence).value is True
+    begun.communicate(timeout=30)
 
 
 def test_a_gate_that_forgets_the_keys_lets_the_old_holder_in(board: Board, gate: GateOn, key: Key) -> None:

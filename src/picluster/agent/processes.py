@@ -27,7 +27,7 @@ _DEAD = re.compile(rb"^State:\s+[ZX].*^Threads:\s+[01]$", re.MULTILINE | re.DOTA
 
 
 def end_all(account: Account, budget: Budget) -> bool:
-    """Whether nothing is left. Raises `OSError` where killing is not possible at all."""
+    """Whether nothing is left; else the time is over."""
     began, pause_s, quiet = time.monotonic(), _SHORTEST_S, 0
     kill_as(account)
     while quiet < _QUIET:
@@ -75,14 +75,14 @@ def connecting(user: str) -> list[int]:
 
 
 def kill_as(account: Account) -> None:
-    """Everything that this account may kill, in one call. Raises `OSError` if there can be no child.
+    """Everything that this account may kill, in one call.
 
     A process of the account may kill the child first, in the moment between its two calls: the caller looks and repeats.
     """
     try:
         child = os.fork()
     except OSError:
-        _kill(living(account.uid))  # it has used up all processes; with fewer of them, the next call succeeds
+        _kill_one_by_one(account)
         return
     if not child:
         try:
@@ -103,10 +103,17 @@ def _become_and_kill(account: Account) -> None:
     # If it may signal process 1, the capabilities of root stayed with it, and it would kill the whole board.
 
 
-def _kill(processes: list[int]) -> None:
+def _kill_one_by_one(account: Account) -> None:
+    """It has used up all the processes that there can be. While they are stopped, none takes the place of a killed one."""
+    _kill(living(account.uid), signal.SIGSTOP)
+    _kill(living(account.uid), signal.SIGSTOP)
+    _kill(living(account.uid))
+
+
+def _kill(processes: list[int], number: int = signal.SIGKILL) -> None:
     for pid in processes:
         try:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
         except ProcessLookupError:
             pass  # gone already
 

@@ -71,12 +71,18 @@ class Readiness:
         """The account, if all is right."""
         seen = _fingerprint(self._tree, self._told)
         if seen != self._seen:
-            found = findings(self._tree, self._told, Budget(LIMIT_S, alive))
-            wrong = next((one for one in found if one.wrong), None)
-            self.trouble = clean(f"{wrong.wrong}: {wrong.do}") if wrong else ""
-            self.account = None if wrong else accounts.find(self._tree, self._told.user)
-            self._seen = None if wrong else seen  # what cannot be seen in the files may be put right, too
+            self.trouble = self._ask(Budget(LIMIT_S, alive))
+            self.account = None if self.trouble else accounts.find(self._tree, self._told.user)
+            self._seen = None if self.trouble else seen  # it may be put right where no file shows it
         return self.account
+
+    def _ask(self, budget: Budget) -> str:
+        try:
+            found = findings(self._tree, self._told, budget)
+        except OSError as problem:
+            return clean(f"what it requires cannot be checked now: {problem}")
+        wrong = next((one for one in found if one.wrong), None)
+        return clean(f"{wrong.wrong}: {wrong.do}") if wrong else ""
 
 
 def findings(tree: Tree, told: Enforcing, budget: Budget) -> list[Finding]:
@@ -219,7 +225,10 @@ def _sshd(tree: Tree, told: Enforcing, budget: Budget) -> Iterator[Finding]:
     if not where("sshd"):
         yield Finding("", "there is no sshd", "install openssh-server")
         return
-    os.makedirs(_PRIVILEGE_SEPARATION, mode=0o755, exist_ok=True)
+    try:
+        os.makedirs(_PRIVILEGE_SEPARATION, mode=0o755, exist_ok=True)
+    except OSError:
+        pass  # then sshd says so
     connection = f"user={told.user},host=board,addr=192.0.2.1,laddr=192.0.2.2,lport={told.ssh_port}"
     ran = run(("sshd", "-T", "-C", connection), budget)
     said = ran.said.decode("utf-8", "replace")
