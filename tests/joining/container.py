@@ -121,6 +121,7 @@ class Container:
 
     def boot(self) -> None:
         options = ["-q", "--volatile=overlay", "--boot", "--register=no", "--keep-unit", "--link-journal=no"]
+        options += ["--system-call-filter=@keyring"]  # else refused in containers; on a board it is not
         options += [f"--network-namespace-path=/run/netns/{self._tag}", f"--machine={self.host_name}"]
         options += [f"--hostname={self.host_name}", f"--uuid={self._machine_id}", "--console=read-only"]
         self._nspawn = subprocess.Popen(
