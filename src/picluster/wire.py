@@ -29,6 +29,12 @@ MOST_KEYS = 4
 """SSH keys in one lease: the runner's and a person's, with one to change each."""
 LONGEST_KEY = 4 * 1024
 """An RSA key of 16,384 bits with a comment."""
+MOST_HOST_KEYS = 16
+"""sshd has three or four."""
+MOST_USES = 1_000
+"""Boards that join with one token: a rack or two; a token for more is a password."""
+JOIN_TOKEN_S = 86_400.0
+"""How long a join token is good for unless said otherwise: it stands on SD cards and in terminals."""
 MOST_LABELS = 64
 SHORTEST_TTL_S, LONGEST_TTL_S = 3.0, 30 * 86_400.0
 LONGEST_WAIT_S = 25.0
@@ -250,6 +256,48 @@ def _tree(name: str, value: Any, depth: int = 0) -> Problems:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """`POST /join`: a board asks to be let in, and says who it is."""
+
+    __pydantic_config__ = NOTHING_ELSE
+
+    name: str
+    """What it would like to be called; it gets this, or something like it."""
+    id: str
+    address: str
+    boot_id: str = ""
+    host_keys: tuple[str, ...] = ()
+
+    def problems(self) -> Problems:
+        for name in ("name", "id", "address"):
+            if not getattr(self, name):
+                yield name, "must not be empty"
+        for name in ("name", "id", "address", "boot_id"):
+            yield from _text(name, getattr(self, name))
+        if self.id.startswith("legacy:"):
+            yield "id", "must not begin with `legacy:`"
+        if len(self.host_keys) > MOST_HOST_KEYS:
+            yield "host_keys", f"has {len(self.host_keys)} keys, {MOST_HOST_KEYS} are allowed"
+        for number, key in enumerate(self.host_keys):
+            yield from _text(f"host_keys[{number}]", key, LONGEST_KEY)
+
+
+@dataclass(frozen=True, slots=True)
+class PowerRequest:
+    """`POST /machines/{name}/power`"""
+
+    __pydantic_config__ = NOTHING_ELSE
+
+    action: str
+
+    ACTIONS = ("on", "off", "cycle")
+
+    def problems(self) -> Problems:
+        if self.action not in self.ACTIONS:
+            yield "action", f"must be one of {', '.join(self.ACTIONS)}"
+
+
+@dataclass(frozen=True, slots=True)
 class TokenRequest:
     """`POST /tokens`: a credential for somebody or something."""
 
@@ -259,6 +307,11 @@ class TokenRequest:
     kind: str = "person"
     role: str = "user"
     expires_in_s: float | None = None
+    """Null: never; for a join token, a day."""
+    uses: int = 1
+    """For a join token: how many boards may join with it."""
+    approve: bool = False
+    """For a join token: whether its boards wait until a person has looked at them."""
 
     KINDS = ("person", "ci", "agent", "join")
     ROLES = ("viewer", "user", "operator", "admin")
@@ -273,6 +326,9 @@ class TokenRequest:
         if self.kind == "agent" and not NAME.fullmatch(self.name):
             yield "name", "must be the machine's name: letters, digits, `.`, `_`, `-`, at most 63"
         yield from _text("name", self.name)
+        yield from _range("uses", self.uses, 1, MOST_USES)
+        if self.kind != "join" and (self.uses != 1 or self.approve):
+            yield "kind", "only a join token has `uses` and `approve`"
         yield from _range("expires_in_s", self.expires_in_s, 60, 10 * 365 * 86_400)
 
 
@@ -318,6 +374,8 @@ class MachineAnswer:
     mode: Mode
     service: Service
     reason: str
+    ailing: tuple[str, ...]
+    """What its last report says is wrong with it: under_voltage, hot, throttled, disk_full, …"""
     id: str
     facts: dict[str, Any]
     labels: dict[str, str]
@@ -379,6 +437,7 @@ class LeaseAnswer:
     ended: str
     ended_by: str
     verdict: str
+    """Whether the boards were honest: clean, dirty or unknown; empty until the last of them has reported the end."""
     verdict_reasons: tuple[str, ...]
     revision: int
 
@@ -439,7 +498,56 @@ class TokenAnswer:
     issued_us: int
     expires_us: int
     revoked: bool
+    uses_left: int = 0
+    approve: bool = False
     token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JoinAnswer:
+    """A board is let in: its name, and the token for its beats, which is in this answer and nowhere else."""
+
+    machine: str
+    token: str
+    service: Service
+    reason: str
+    """Why it is not in service, if it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class PowerAnswer:
+    """What came of a power command."""
+
+    machine: str
+    action: str
+    ok: bool
+    outcome: str
+    """`exit 0`, `exit 3`, `took longer than 30 s`, …"""
+    output: str
+    """The end of what the command printed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleAnswer:
+    """How a board was; see the fields of the same names in a beat's telemetry. Of several beats: mean, lowest, highest."""
+
+    at_us: int
+    count: int
+    temperature: float | None
+    temperature_min: float | None
+    temperature_max: float | None
+    load: float | None
+    load_min: float | None
+    load_max: float | None
+    mem_available: float | None
+    mem_available_min: float | None
+    mem_available_max: float | None
+    disk_free: float | None
+    disk_free_min: float | None
+    disk_free_max: float | None
+    throttled: bool
+    under_voltage: bool
+    rebooted: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def join(ledger: Ledger, ask: Join) -> Machine:
     join_token = ledger.roster.tokens[ask.by.token]
     known, doubt = _recognise(ledger, ask)
     again = known is not None and any(
-        token.issued_by == ask.by.name for token in _agent_tokens(ledger, known)
+        token.issued_by == ask.by.token for token in _agent_tokens(ledger, known)
     )
     if not again:
         _use_up(ledger, join_token)
@@ -47,7 +47,7 @@ def join(ledger: Ledger, ask: Join) -> Machine:
     elif join_token.approve and not again:
         machine = _pend(ledger, machine)
     shut_out(ledger, machine)
-    ledger.save(replace(ask.token, name=machine.name, issued_by=ask.by.name))
+    ledger.save(replace(ask.token, name=machine.name, issued_by=ask.by.token))
     detail = {"address": ask.address, "id": ask.id, "token": join_token.id}
     ledger.note("machine.joined", ask.by, machine=machine.name, detail=detail)
     return machine

@@ -180,6 +180,36 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """How a board was at a moment, or, thinned, in the span of time that began then."""
+
+    machine: str
+    at_us: int
+    count: int = 1
+    """Beats that it is made of."""
+    temperature: float | None = None
+    """°C; of several beats the mean, here and below."""
+    temperature_min: float | None = None
+    temperature_max: float | None = None
+    load: float | None = None
+    """Over one minute."""
+    load_min: float | None = None
+    load_max: float | None = None
+    mem_available: float | None = None
+    """Bytes."""
+    mem_available_min: float | None = None
+    mem_available_max: float | None = None
+    disk_free: float | None = None
+    """Bytes."""
+    disk_free_min: float | None = None
+    disk_free_max: float | None = None
+    throttled: bool = False
+    """At any of the beats, here and below."""
+    under_voltage: bool = False
+    rebooted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """A claim on machines: waiting, then held, then ended. Waiting is a lease that has no machines yet."""
 

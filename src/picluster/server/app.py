@@ -40,7 +40,7 @@ from picluster.server.legacy import LegacyDoor
 from picluster.server.metrics import Metrics
 from picluster.server.pages import router as pages
 from picluster.server.settings import Settings
-from picluster.server.v1 import backup, events, leases, machines, tokens
+from picluster.server.v1 import backup, events, joining, leases, machines, tokens
 from picluster.server.v1.beats import Beats, beat_path
 from picluster.server.view import View
 from picluster.store import Store, StoreProblem
@@ -89,7 +89,7 @@ class Service:
         api = FastAPI(title="picluster", version=__version__, lifespan=None)
         api.state.context = self.context
         v1 = APIRouter(prefix="/api/v1", responses=REFUSALS)
-        for part in (machines, leases, events, tokens, backup):
+        for part in (machines, leases, events, tokens, joining, backup):
             v1.include_router(part.router)
         api.include_router(v1)
         api.include_router(pages)

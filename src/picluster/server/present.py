@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from picluster.pool.explain import ahead, state_of, why_waiting
-from picluster.pool.model import Event, Lease, LeaseState, Machine, Mode, Token
+from picluster.pool.model import Event, Lease, LeaseState, Machine, Mode, Sample, Token
 from picluster.pool.policy import Policy
 from picluster.pool.selector import Facts, facts_of
 from picluster.server.view import View
@@ -15,6 +15,7 @@ from picluster.wire import (
     LeaseForAgent,
     LeaseOnMachine,
     MachineAnswer,
+    SampleAnswer,
     TokenAnswer,
 )
 
@@ -58,7 +59,7 @@ def lease_answer(view: View, policy: Policy, lease: Lease) -> LeaseAnswer:
         ended_us=lease.ended_us,
         ended=lease.ended,
         ended_by=lease.ended_by,
-        verdict=lease.verdict,
+        verdict="" if lease.awaiting else lease.verdict,
         verdict_reasons=lease.verdict_reasons,
         revision=lease.revision,
     )
@@ -88,6 +89,7 @@ def machine_answer(view: View, policy: Policy, machine: Machine) -> MachineAnswe
         mode=machine.mode,
         service=machine.service,
         reason=machine.reason,
+        ailing=machine.ailing,
         id=machine.id,
         facts={key: value for key, value in machine.facts.items() if not key.startswith("announced_")},
         labels=dict(machine.all_labels),
@@ -172,6 +174,10 @@ def event_answer(event: Event) -> EventAnswer:
     )
 
 
+def sample_answer(sample: Sample) -> SampleAnswer:
+    return SampleAnswer(**{name: getattr(sample, name) for name in SampleAnswer.__slots__})
+
+
 def token_answer(token: Token, text: str | None = None) -> TokenAnswer:
     return TokenAnswer(
         token.id,
@@ -182,5 +188,7 @@ def token_answer(token: Token, text: str | None = None) -> TokenAnswer:
         token.issued_us,
         token.expires_us,
         token.revoked,
+        token.uses_left,
+        token.approve,
         text,
     )

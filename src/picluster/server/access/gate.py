@@ -103,11 +103,13 @@ class Gate:
 
     def _token_actor(self, token: Token, address: str) -> Actor:
         if token.kind == "agent":
-            return Actor(f"agent:{token.name}", Role.AGENT, address, machine=token.name, limited=False)
+            return Actor(f"agent:{token.name}", Role.AGENT, address, machine=token.name, token=token.id, limited=False)
+        if token.kind == "join":
+            return Actor(f"join:{token.name}", Role.JOIN, address, token=token.id, limited=False)
         if token.kind == "setup":
             raise NotAllowed("This is a one-time link, not a token.", "Open it in a browser.")
         limited = token.kind in LIMITED_KINDS and token.role < Role.ADMIN
-        return Actor(token.name, token.role, address, limited=limited)
+        return Actor(token.name, token.role, address, token=token.id, limited=limited)
 
 
 def require(actor: Actor | None, role: Role) -> Actor:

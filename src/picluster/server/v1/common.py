@@ -59,6 +59,7 @@ def list_reader(request: Request) -> Actor | None:
 InContext = Annotated[Context, Depends(context_of)]
 Viewer = Annotated[Actor, at_least(Role.VIEWER)]
 User = Annotated[Actor, at_least(Role.USER)]
+Operator = Annotated[Actor, at_least(Role.OPERATOR)]
 Admin = Annotated[Actor, at_least(Role.ADMIN)]
 ListReader = Annotated[Actor | None, Depends(list_reader)]
 

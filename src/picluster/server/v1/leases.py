@@ -92,7 +92,11 @@ async def delete_lease(
     if problem:
         raise Malformed(f"reason: {problem}", field="reason")
     lease = await context.coordinator.ask(Release(actor, lease_id.lower(), reason))
-    return answer(lease_answer(context.view, context.settings.policy, lease))
+    known = context.view.roster.leases
+    if wait and lease.awaiting:
+        unsettled = ("lease", lease.id)
+        await context.hold(wait, True, lambda: bool(known.get(lease.id, lease).awaiting), unsettled)
+    return answer(lease_answer(context.view, context.settings.policy, known.get(lease.id, lease)))
 
 
 @router.get("/leases", response_model=list[LeaseAnswer])

@@ -10,9 +10,10 @@ from picluster.errors import Malformed
 from picluster.pool.commands import IssueToken, RevokeToken
 from picluster.pool.model import Role, Token
 from picluster.server.access.credentials import digest, new_secret
+from picluster.server.access.gate import require
 from picluster.server.present import token_answer
-from picluster.server.v1.common import Admin, InContext, Limit, Viewer, answer
-from picluster.wire import TokenAnswer, TokenRequest, WhoAmI, raise_problems
+from picluster.server.v1.common import Admin, InContext, Limit, Operator, Viewer, answer
+from picluster.wire import JOIN_TOKEN_S, TokenAnswer, TokenRequest, WhoAmI, raise_problems
 
 router = APIRouter(tags=["access"])
 
@@ -55,11 +56,15 @@ def _in_order(token: Token) -> tuple[int, str]:
 
 
 @router.post("/tokens", response_model=TokenAnswer, status_code=201)
-async def make_token(ask: TokenRequest, context: InContext, actor: Admin) -> Response:
-    """A new token. Its text is in this answer and nowhere else."""
+async def make_token(ask: TokenRequest, context: InContext, actor: Operator) -> Response:
+    """A new token. Its text is in this answer and nowhere else. Operators make join tokens, admins all kinds."""
+    joins = ask.kind == "join"
+    if not joins:
+        require(actor, Role.ADMIN)
     raise_problems(ask.problems())
     secret = new_secret(ask.kind)
     now = context.wall_us()
+    lives_s = ask.expires_in_s or (JOIN_TOKEN_S if joins else 0.0)
     token = Token(
         id=secret.id,
         kind=ask.kind,
@@ -68,7 +73,9 @@ async def make_token(ask: TokenRequest, context: InContext, actor: Admin) -> Res
         digest=digest(secret.text),
         issued_by=actor.name,
         issued_us=now,
-        expires_us=now + int(ask.expires_in_s * 1e6) if ask.expires_in_s else 0,
+        expires_us=now + int(lives_s * 1e6) if lives_s else 0,
+        uses_left=ask.uses if joins else 0,
+        approve=ask.approve,
     )
     issued = await context.coordinator.ask(IssueToken(actor, token))
     return answer(token_answer(issued, secret.text), 201)
