@@ -129,8 +129,11 @@ def test_it_beats_alone(pyz: Path, tmp_path: Path, python: str) -> None:
     assert not {name.partition(".")[0] for name in imported} & DEAR
 
 
+@pytest.mark.parametrize("gate", ["", "--enforce"], ids=["advisory", "enforcing"])
 @pytest.mark.parametrize("python", pythons(), ids=os.path.basename)
-def test_it_fits_into_twenty_megabytes_with_tls_and_a_lease(pyz: Path, tmp_path: Path, python: str) -> None:
+def test_it_fits_into_twenty_megabytes_with_tls_and_a_lease(
+    pyz: Path, tmp_path: Path, python: str, gate: str
+) -> None:
     plant(tmp_path, PI5)
     authority = trustme.CA()
     served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -138,6 +141,7 @@ def test_it_fits_into_twenty_megabytes_with_tls_and_a_lease(pyz: Path, tmp_path:
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     with Stub(answers(body={**ORDERS, "fence": 7, "lease": LEASE}), stalls(), tls=served) as service:
         told = ["--url", str(service.address), "--root", str(tmp_path), "--ca-file", str(tmp_path / "ca.pem")]
+        told += [gate] if gate else []
         agent = subprocess.Popen([python, str(pyz), *told], env={**BARE, "PICLUSTER_TOKEN": "t"}, stderr=-1)
         deadline = time.monotonic() + 20
         while len(service.requests) < 2 and time.monotonic() < deadline:
@@ -147,7 +151,7 @@ def test_it_fits_into_twenty_megabytes_with_tls_and_a_lease(pyz: Path, tmp_path:
         agent.communicate()
     assert len(service.requests) == 2 and agent.returncode == 0
     resident = int(status.partition("VmHWM:")[2].split()[0])
-    print(f"{os.path.basename(python)}: {resident} KiB")
+    print(f"{os.path.basename(python)} {gate}: {resident} KiB")
     assert resident < 20 * 1024
 
 
