@@ -185,6 +185,7 @@ def test_an_sshd_that_says_nothing_is_not_trusted() -> None:
 # What is required
 
 
+@pytest.mark.needs_root
 def test_a_good_board(tmp_path: Path) -> None:
     assert what_is_wrong(good_board(tmp_path)) == []
 
@@ -441,7 +442,7 @@ def test_where_everybody_may_write_is_found_by_looking(tmp_path: Path) -> None:
     }.items():
         (tmp_path / path).chmod(mode)
     mine = Account(
-        "picluster", 1001, 1001, "/home/picluster", "", {"video": (tmp_path / "srv/video").stat().st_gid}
+        "picluster", 60_001, 60_001, "/home/picluster", "", {"video": (tmp_path / "srv/video").stat().st_gid}
     )
     places = sweep.survey(tree, mine).places
     assert [os.path.relpath(place, tmp_path) for place in places] == ["srv/lab/shared", "srv/video", "tmp"]
