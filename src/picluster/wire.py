@@ -520,6 +520,8 @@ class PowerAnswer:
 
     machine: str
     action: str
+    running: bool
+    """It has not ended yet; asking again waits on for the same command."""
     ok: bool
     outcome: str
     """`exit 0`, `exit 3`, `took longer than 30 s`, …"""

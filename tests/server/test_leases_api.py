@@ -327,12 +327,16 @@ def test_an_ended_lease_is_lost_for_good(api: Api, board: Board) -> None:
 
 
 def test_releasing_again_is_the_same_answer(api: Api, board: Board) -> None:
-    """Also with `wait`, which brings the verdict."""
+    """With `wait`, once the board has reported how the lease was; and then for good."""
     lease = fresh_lease()
-    api.put(lease, {"selector": board.name})
+    fence = api.put(lease, {"selector": board.name}).json()["fence"]
+    freed = api.delete(lease).json()
+    assert (freed["state"], freed["ended"], freed["ended_by"]) == ("ended", "released", "admin")
+    assert freed["verdict"] == ""
+    counters = {"fence": fence, "hot": 0, "disk": 0, "throttled": 2}
+    board.beat(fence=fence, telemetry={"last_closed": counters})
     first = api.delete(f"{lease}?wait=25").json()
-    assert (first["state"], first["ended"], first["ended_by"]) == ("ended", "released", "admin")
-    assert first["verdict"] in ("clean", "dirty", "unknown")
+    assert (first["verdict"], first["verdict_reasons"]) == ("dirty", ["throttled, seen 2 ×"])
     before = api.revision()
     assert api.delete(lease).json() == first
     assert api.revision() == before

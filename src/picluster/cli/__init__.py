@@ -29,6 +29,7 @@ COMMANDS = {
     "list": ("machines", "What there is, and who has it."),
     "lock": ("leases", "Lock a machine, or be told who has it."),
     "login": ("access", "Remember the service and your token."),
+    "power": ("machines", "Switch machines on or off, or cycle them."),
     "queue": ("leases", "Who waits, in order, and why."),
     "restore": ("backups", "Put a backup in the place of a stopped pool."),
     "serve": ("serve", "Run the service on this machine."),

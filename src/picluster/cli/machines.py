@@ -17,12 +17,12 @@ from picluster.cli.common import (
     selector_argument,
     talk,
 )
-from picluster.cli.output import output_options, show, show_one, span
-from picluster.errors import NotFound
+from picluster.cli.output import clock, output_options, show, show_one, span
+from picluster.errors import NotAllowed, NotFound
 
 if TYPE_CHECKING:
     from picluster.client.sync import Client
-    from picluster.wire import MachineAnswer
+    from picluster.wire import MachineAnswer, PowerAnswer
 
 
 LONGEST_MODEL = 20
@@ -130,8 +130,22 @@ def show_command(pool: Client, name: str, output: str) -> None:
         "labels": labels_of(machine),
         "comment": machine.comment,
         "fence": machine.fence or "",
+        "last verdict": _last_verdict(pool, machine),
     }
     show_one(machine, output, about | facts, machine.name)
+
+
+def _last_verdict(pool: Client, machine: MachineAnswer) -> str:
+    """Of the last lease on it that was judged; nothing for a reader without a login."""
+    try:
+        judged = list(pool.history(1, machine=machine.name, kind="lease.judged"))
+    except NotAllowed:
+        return ""
+    if not judged:
+        return ""
+    verdict, reasons = judged[0].detail["verdict"], judged[0].detail["reasons"]
+    why = f": {'; '.join(reasons)}" if reasons else ""
+    return f"{verdict}{why} ({judged[0].holder}, {clock(judged[0].at_us)})"
 
 
 @click.command("label")
@@ -208,11 +222,12 @@ def drain_command(ctx: click.Context, pool: Client, names: Sequence[str], reason
 @of_pool
 @click.pass_context
 def undrain_command(ctx: click.Context, pool: Client, names: Sequence[str]) -> None:
-    """Put machines back into service, drained or quarantined. For operators.
+    """Put machines back into service, whatever keeps them out; so this approves new ones, too. For operators.
 
     \b
     picluster undrain pi-1
-    picluster undrain state:quarantined
+    picluster undrain state:pending        boards that joined and wait for a look
+    picluster undrain state:attention      it is who it says it is
     """
 
     def undrain(machine: MachineAnswer) -> None:
@@ -222,12 +237,43 @@ def undrain_command(ctx: click.Context, pool: Client, names: Sequence[str]) -> N
     ctx.exit(each(named(pool, names), undrain))
 
 
+@click.command("power")
+@click.argument("action", type=click.Choice(["on", "off", "cycle"]))
+@names_argument()
+@output_options
+@of_pool
+@click.pass_context
+def power_command(ctx: click.Context, pool: Client, action: str, names: Sequence[str], output: str) -> None:
+    """Switch machines on or off, or cycle them, by the commands in the service's configuration. For operators.
+
+    \b
+    picluster power cycle pi-1
+    picluster power off 'rack:b'
+    """
+    switched: list[PowerAnswer] = []
+
+    def switch(machine: MachineAnswer) -> None:
+        switched.append(pool.power(machine.name, action))
+
+    code = each(named(pool, names), switch)
+    columns = {
+        "name": lambda answer: answer.machine,
+        "action": lambda answer: answer.action,
+        "outcome": lambda answer: answer.outcome,
+    }
+    show(switched, output, columns, {"output": lambda answer: answer.output.strip()}, "Nothing was switched.")
+    for answer in switched:
+        if not answer.ok and output == "table":
+            talk(f"{answer.machine}: {answer.output.strip() or 'it printed nothing'}")
+    ctx.exit(code or int(not all(answer.ok for answer in switched)))
+
+
 @click.command("delete")
 @names_argument()
 @of_pool
 @click.pass_context
 def delete_command(ctx: click.Context, pool: Client, names: Sequence[str]) -> None:
-    """Forget machines that nobody has; one that still reports comes back by itself.
+    """Forget machines that nobody has. Their boards need a new token to come back.
 
     \b
     picluster delete pi-1 'old-*'

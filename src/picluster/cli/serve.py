@@ -18,6 +18,11 @@ import click
     help="Folder of the embedded database.  [default: picluster-data]",
 )
 @click.option("--url", help="postgresql://… instead of the embedded database.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True),
+    help="TOML file with the commands that switch power.",
+)
 @click.option("--tls-cert", type=click.Path(path_type=Path, exists=True), help="Certificate chain, PEM.")
 @click.option("--tls-key", type=click.Path(path_type=Path, exists=True), help="Private key, PEM.")
 def serve_command(**given: object) -> None:

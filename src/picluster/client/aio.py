@@ -33,6 +33,8 @@ from picluster.wire import (
     LeasedMachine,
     LeaseRequest,
     MachineAnswer,
+    PowerAnswer,
+    SampleAnswer,
     TokenAnswer,
     WhoAmI,
 )
@@ -206,6 +208,14 @@ class AsyncClient:
     async def forget(self, name: str) -> None:
         """A machine leaves the pool."""
         await self.run(flows.forget(self.session, name))
+
+    async def power(self, name: str, action: str) -> PowerAnswer:
+        """Switch a machine `on`, `off` or `cycle` it, by the command that the service has for it."""
+        return await self.run(flows.power(self.session, name, action))
+
+    async def samples(self, name: str, **query: object) -> list[SampleAnswer]:
+        """How a board was, oldest first; the last day, unless `since` and `until` (µs) say otherwise."""
+        return await self.run(flows.samples(self.session, name, **query))
 
     async def tokens(self) -> list[TokenAnswer]:
         """All tokens, without their secrets."""

@@ -34,6 +34,8 @@ from picluster.wire import (
     LeaseAnswer,
     LeaseRequest,
     MachineAnswer,
+    PowerAnswer,
+    SampleAnswer,
     TokenAnswer,
     WhoAmI,
 )
@@ -344,6 +346,22 @@ def amend(session: Session, name: str, **changes: object) -> Flow[MachineAnswer]
 
 def forget(session: Session, name: str) -> Flow[None]:
     yield from call(session, "DELETE", f"/api/v1/machines/{_quoted(name)}")
+
+
+def power(session: Session, name: str, action: str) -> Flow[PowerAnswer]:
+    """Switch a machine's power, and wait until that is over."""
+    path = f"/api/v1/machines/{_quoted(name)}/power"
+    while True:
+        said = yield from call(session, "POST", path, {"action": action}, wait_s=LONGEST_WAIT_S)
+        answer = _as(PowerAnswer, said)
+        if not answer.running:
+            return answer
+
+
+def samples(session: Session, name: str, **query: object) -> Flow[list[SampleAnswer]]:
+    """How a board was, oldest first: `since` and `until` in µs, `limit`."""
+    path = f"/api/v1/machines/{_quoted(name)}/samples"
+    return [_as(SampleAnswer, row) for row in (yield from call(session, "GET", path, query=query))]
 
 
 def tokens(session: Session) -> Flow[list[TokenAnswer]]:

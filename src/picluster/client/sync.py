@@ -25,6 +25,8 @@ from picluster.wire import (
     LeasedMachine,
     LeaseRequest,
     MachineAnswer,
+    PowerAnswer,
+    SampleAnswer,
     TokenAnswer,
     WhoAmI,
 )
@@ -201,6 +203,14 @@ class Client:
     def forget(self, name: str) -> None:
         """A machine leaves the pool."""
         self.run(flows.forget(self.session, name))
+
+    def power(self, name: str, action: str) -> PowerAnswer:
+        """Switch a machine `on`, `off` or `cycle` it, by the command that the service has for it."""
+        return self.run(flows.power(self.session, name, action))
+
+    def samples(self, name: str, **query: object) -> list[SampleAnswer]:
+        """How a board was, oldest first; the last day, unless `since` and `until` (µs) say otherwise."""
+        return self.run(flows.samples(self.session, name, **query))
 
     def tokens(self) -> list[TokenAnswer]:
         """All tokens, without their secrets."""

@@ -39,6 +39,7 @@ from picluster.server.http import (
 from picluster.server.legacy import LegacyDoor
 from picluster.server.metrics import Metrics
 from picluster.server.pages import router as pages
+from picluster.server.power import Power
 from picluster.server.settings import Settings
 from picluster.server.v1 import backup, events, joining, leases, machines, tokens
 from picluster.server.v1.beats import Beats, beat_path
@@ -58,13 +59,16 @@ NO_OBJECT = "must be a JSON object, sent with `Content-Type: application/json`"
 class Service:
     """One service: `app` is the ASGI application, `context` what is behind it."""
 
-    def __init__(self, settings: Settings, store: Store, *, shared: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, *, shared: bool = False, power: Power | None = None
+    ) -> None:
         metrics = Metrics()
         view = View(cap_s=settings.policy.slack_s)
         coordinator = Coordinator(
             store, view, settings.policy, pulse_s=settings.pulse_s, metrics=metrics, shared=shared
         )
         self.context = Context(settings, store, view, coordinator, None, metrics)  # type: ignore[arg-type]
+        self.context.power = power or Power()
         self.context.gate = Gate(view, settings.api_key, self.context.wall_us)
         self.setup_code = ""
         """The secret in the one-time link of a first start; empty when an admin exists."""

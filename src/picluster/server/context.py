@@ -11,6 +11,7 @@ from picluster.errors import Unavailable
 from picluster.server.access.gate import Gate
 from picluster.server.coordinator import Coordinator
 from picluster.server.metrics import Metrics
+from picluster.server.power import Power
 from picluster.server.settings import Settings
 from picluster.server.view import Key, View
 from picluster.store import Store
@@ -31,6 +32,7 @@ class Context:
     coordinator: Coordinator
     gate: Gate
     metrics: Metrics
+    power: Power = field(default_factory=Power)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     wall_us: Callable[[], int] = wall_us
 

@@ -22,6 +22,7 @@ from picluster.pool.model import SYSTEM, Heard
 from picluster.pool.policy import Policy
 from picluster.pool.pool import Answer, Pool
 from picluster.server.metrics import Metrics
+from picluster.server.sampling import Sampler
 from picluster.server.turn import Outcome, take_turn
 from picluster.server.view import View
 from picluster.store import DiskFull, Snapshot, Store
@@ -87,6 +88,7 @@ class Coordinator:
         self._last_turn = monotonic()
         self._last_tidy = self._last_heard = monotonic()
         self._heard: dict[str, Heard] = {}
+        self._sampler = Sampler()
         self._flush: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -217,7 +219,8 @@ class Coordinator:
     def _attempt(self, batch: Sequence[_Asked]) -> None:
         started = self._monotonic()
         try:
-            outcome = take_turn(self._store, self._pool, [asked.command for asked in batch], self._policy)
+            commands = [asked.command for asked in batch]
+            outcome = take_turn(self._store, self._pool, commands, self._policy, self._sampler)
         except DiskFull as full:
             self._pool = None
             self._run_short_of_space(batch, full)

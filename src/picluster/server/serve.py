@@ -17,9 +17,11 @@ from types import FrameType
 import structlog
 import uvicorn
 
-from picluster.errors import PiclusterError, Unavailable
+from picluster.errors import Malformed, PiclusterError, Unavailable
 from picluster.server.app import Service
 from picluster.server.corked import CorkedProtocol
+from picluster.server.power import Power
+from picluster.server.power import load as load_power
 from picluster.server.settings import Settings
 from picluster.store import Store, StoreProblem
 from picluster.store.postgres import PostgresStore
@@ -52,6 +54,8 @@ def run(settings: Settings) -> int:
             return runner.run(_serve(settings))
     except StoreProblem as problem:
         return _complain(problem, problem.exit_code)
+    except Malformed as problem:
+        return _complain(problem, WRONG_SETTING_EXIT)
     except PiclusterError as problem:
         return _complain(problem, 1)
 
@@ -112,11 +116,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(settings: Settings) -> int:
     _check_tls(settings)
+    power = Power(load_power(settings.config))
     listening = _listen(settings)
     running: list[Service] = []
     store = await asyncio.to_thread(open_store, settings, running)
     try:
-        service = Service(settings, store, shared=bool(settings.url))
+        service = Service(settings, store, shared=bool(settings.url), power=power)
         async with service.running():
             running.append(service)
             _collect_rarely()

@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     """How often boards are told to report."""
     pulse_s: Seconds = 5.0
     """Service time passes at least so often."""
+    config: Path | None = None
+    """A TOML file with what does not fit into variables: the commands that switch power."""
     policy: Annotated[Policy, BeforeValidator(_known), AfterValidator(_sound)] = Policy()
     tls_cert: Path | None = None
     tls_key: Path | None = None

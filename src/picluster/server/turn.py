@@ -9,6 +9,7 @@ from picluster.pool.commands import Command, RaiseEpoch
 from picluster.pool.model import SYSTEM, Heard, PoolState, Row
 from picluster.pool.policy import Policy
 from picluster.pool.pool import Answer, Pool
+from picluster.server.sampling import Sampler
 from picluster.store import RESTORED_US, Store, Turn
 
 STALE_START_US = 60_000_000
@@ -29,7 +30,13 @@ class Outcome:
     """Whether `rows` is everything there is, and an older copy is to be dropped."""
 
 
-def take_turn(store: Store, pool: Pool | None, commands: Sequence[Command], policy: Policy) -> Outcome:
+def take_turn(
+    store: Store,
+    pool: Pool | None,
+    commands: Sequence[Command],
+    policy: Policy,
+    sampler: Sampler | None = None,
+) -> Outcome:
     """Carry out a batch. After an exception the pool given is not to be used again.
 
     Raises what `Store.turn` raises, and whatever a broken rule raises; nothing is written then, except
@@ -46,7 +53,8 @@ def take_turn(store: Store, pool: Pool | None, commands: Sequence[Command], poli
         batch = (history, *commands) if history else commands
         answers, changed, happened = pool.turn(batch, turn.now, turn.wall_us)
         state = replace(pool.state, timeline=turn.timeline)
-        turn.write(state, changed, happened, pool.heard_now)
+        sampled = sampler.samples(pool.heard_now) if sampler else ()
+        turn.write(state, changed, happened, pool.heard_now, sampled)
         heard = turn.heard() if reloaded else pool.heard_now
     return Outcome(pool, answers[1:] if history else answers, state, (*missed, *changed), heard, reloaded)
 

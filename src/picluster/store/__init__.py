@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from picluster.errors import PiclusterError, Unavailable
-from picluster.pool.model import Event, Heard, PoolState, Row
+from picluster.pool.model import Event, Heard, PoolState, Row, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,12 @@ class Turn(Protocol):
         """The presence rows of these machines, or all."""
 
     def write(
-        self, state: PoolState, changed: Sequence[Row], happened: Sequence[Event], heard: Sequence[Heard]
+        self,
+        state: PoolState,
+        changed: Sequence[Row],
+        happened: Sequence[Event],
+        heard: Sequence[Heard],
+        samples: Sequence[Sample] = (),
     ) -> None:
         """Store it all; durable when the block has ended without an exception."""
 
@@ -68,6 +73,9 @@ class Store(Protocol):
 
     def history(self, query: HistoryQuery) -> Sequence[Event]:
         """Events, newest first. Thread-safe."""
+
+    def samples(self, machine: str, since_us: int, until_us: int, limit: int) -> Sequence[Sample]:
+        """How a board was, oldest first, thinned where that is long ago; at most `limit`. Thread-safe."""
 
     def backup(self) -> Iterator[bytes]:
         """All rows of one moment, as a file in pieces, while turns go on. Thread-safe."""
@@ -127,6 +135,16 @@ class CommitUnknown(Unavailable):
 RESTORED_US = 1
 """In `PoolState.turned_us`: this pool has just been restored from a backup, so history has gone back."""
 
-KEPT_S: Mapping[str, float] = {"lease": 86_400.0, "tombstone": 86_400.0, "event": 365 * 86_400.0}
-"""How long ended leases and tombstones (service time) and events (wall clock) are kept. A client may ask for
-an ended lease, and a replica or page may resume, for a day; history is for a year."""
+KEPT_S: Mapping[str, float] = {
+    "lease": 86_400.0,
+    "tombstone": 86_400.0,
+    "event": 365 * 86_400.0,
+    "sample": 86_400.0,
+    "thinned": 30 * 86_400.0,
+}
+"""How long ended leases and tombstones (service time), events and samples (wall clock) are kept. A client may ask for
+an ended lease, and a replica or page may resume, for a day; history is for a year; samples are kept in full for
+a day and thinned for a month."""
+
+SPAN_S = 600.0
+"""What thinned samples are thinned to: a month of them is 4,320 rows a board."""

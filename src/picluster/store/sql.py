@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from picluster.errors import PiclusterError, Unavailable
-from picluster.pool.model import Event, Heard, Lease, LeaseState, Machine, PoolState, Row
-from picluster.store import KEPT_S, HistoryQuery, Snapshot, StoreProblem, backup, backup_file, tables
+from picluster.pool.model import Event, Heard, Lease, LeaseState, Machine, PoolState, Row, Sample
+from picluster.store import KEPT_S, HistoryQuery, Snapshot, StoreProblem, backup, backup_file, samples, tables
 from picluster.store.clock import Clock, ServiceTime
 from picluster.store.tables import EVENTS, HEARD, POOL, REVISED, RULES_VERSION, Kind, chunks, upsert
 
@@ -80,7 +80,12 @@ class LockedTurn:
         ]
 
     def write(
-        self, state: PoolState, changed: Sequence[Row], happened: Sequence[Event], heard: Sequence[Heard]
+        self,
+        state: PoolState,
+        changed: Sequence[Row],
+        happened: Sequence[Event],
+        heard: Sequence[Heard],
+        sampled: Sequence[Sample] = (),
     ) -> None:
         """Store it all; durable when the block has ended without an exception.
 
@@ -91,6 +96,8 @@ class LockedTurn:
             self._put(kind, [thing for thing in changed if type(thing) is kind.of])
         self._hold([thing for thing in changed if type(thing) is Lease])
         self._put(HEARD, heard)
+        if sampled:
+            self._store.keep_samples(self._connection, sampled)
         self._forget([thing.name for thing in changed if type(thing) is Machine and thing.deleted])
         if happened:
             self._connection.execute(tables.TELL, [EVENTS.row(event) for event in happened])
@@ -163,6 +170,8 @@ class SqlStore(ABC):
         self._time = ServiceTime(cap_s)
         self._connection: Connection | None = None
         self._upserts = {kind: upsert(kind, dialect_insert) for kind in (*REVISED, HEARD)}
+        self._sample = samples.keeping(dialect_insert)
+        self._thin = samples.thinning(dialect_insert)
         self._alone = threading.RLock()
         """One turn at a time on the one writing connection."""
 
@@ -213,6 +222,10 @@ class SqlStore(ABC):
     def put(self, connection: Connection, kind: Kind[Any], rows: list[dict[str, Any]]) -> None:
         """Insert or replace rows."""
         connection.execute(self._upserts[kind], rows)
+
+    def keep_samples(self, connection: Connection, sampled: Sequence[Sample]) -> None:
+        """One that is there already, from a beat that two replicas heard, stays."""
+        connection.execute(self._sample, [samples.row(sample) for sample in sampled])
 
     @abstractmethod
     def announce(self, connection: Connection, revision: int) -> None:
@@ -308,6 +321,10 @@ class SqlStore(ABC):
         """Events, newest first. A page may exceed `limit` so that it never ends within a revision."""
         return self._read(lambda one: _history(one, query))
 
+    def samples(self, machine: str, since_us: int, until_us: int, limit: int) -> Sequence[Sample]:
+        """How a board was, oldest first, thinned where that is long ago; at most `limit`."""
+        return self._read(lambda one: samples.found(one, machine, since_us, until_us, limit))
+
     def _read(self, read: Callable[[Connection], T]) -> T:
         try:
             with self._reading() as connection:
@@ -358,6 +375,7 @@ class SqlStore(ABC):
             try:
                 for statement in _outdated(now, wall_us):
                     self._remove(statement)
+                self._thin_samples(wall_us)
             except DBAPIError as error:
                 self._give_up(spoilt=self._spoilt(error))
                 self._explain(error)
@@ -369,6 +387,13 @@ class SqlStore(ABC):
                 removed = connection.execute(statement).rowcount
             if removed < TIDY_BATCH:
                 return
+
+    def _thin_samples(self, wall_us: int) -> None:
+        connection = self._writing()
+        for _ in range(TIDY_BATCHES):
+            with connection.begin():
+                if not samples.thin(connection, self._thin, wall_us):
+                    return
 
     def close(self) -> None:
         """Give the connection back. May be called twice."""
@@ -398,6 +423,7 @@ def _history(connection: Connection, query: HistoryQuery) -> list[Event]:
 def _outdated(now: float, wall_us: int) -> Iterator[Delete]:
     """What removes a batch of each kind of old row."""
     ended, machines, tokens, events = tables.leases.c, tables.machines.c, tables.tokens.c, tables.events.c
+    old_us = wall_us - int(KEPT_S["thinned"] * 1e6)
     tombstones = now - KEPT_S["tombstone"]
     event_us = wall_us - int(KEPT_S["event"] * 1e6)
     over = (ended.state == LeaseState.ENDED.value) & (ended.ended_s < now - KEPT_S["lease"])
@@ -408,3 +434,4 @@ def _outdated(now: float, wall_us: int) -> Iterator[Delete]:
         (events.id, events.at_us < event_us),
     ):
         yield delete(key.table).where(key.in_(select(key).where(old).limit(TIDY_BATCH)))
+    yield delete(tables.thinned).where(tables.thinned.c.at_us < old_us)

@@ -372,6 +372,19 @@ EVENTS = Kind(Event, events, key="revision")
 REVISED: tuple[Kind[Machine], Kind[Lease], Kind[Token]] = (MACHINES, LEASES, TOKENS)
 """What takes revisions, in the order in which it is written."""
 
+READ_SAMPLES = (
+    select(samples)
+    .where(samples.c.machine == bindparam("of"), samples.c.at_us >= bindparam("since"))
+    .where(samples.c.at_us < bindparam("until"))
+    .order_by(samples.c.at_us)
+)
+READ_THINNED = (
+    select(thinned)
+    .where(thinned.c.machine == bindparam("of"), thinned.c.at_us >= bindparam("since"))
+    .where(thinned.c.at_us < bindparam("until"))
+    .order_by(thinned.c.at_us)
+)
+
 READ_POOL = POOL.all.where(pool.c.id == 1)
 LOCK_POOL = READ_POOL.with_for_update()
 """The lock on PostgreSQL. SQLite has no row locks, and renders nothing: there the transaction is the lock."""

@@ -103,7 +103,9 @@ class Gate:
 
     def _token_actor(self, token: Token, address: str) -> Actor:
         if token.kind == "agent":
-            return Actor(f"agent:{token.name}", Role.AGENT, address, machine=token.name, token=token.id, limited=False)
+            return Actor(
+                f"agent:{token.name}", Role.AGENT, address, machine=token.name, token=token.id, limited=False
+            )
         if token.kind == "join":
             return Actor(f"join:{token.name}", Role.JOIN, address, token=token.id, limited=False)
         if token.kind == "setup":

@@ -27,15 +27,11 @@ def _newcomer(request: Request) -> Actor:
 
 
 @router.post("/join", response_model=JoinAnswer, status_code=201)
-async def join(
-    ask: JoinRequest, context: InContext, actor: Annotated[Actor, Depends(_newcomer)]
-) -> Response:
+async def join(ask: JoinRequest, context: InContext, actor: Annotated[Actor, Depends(_newcomer)]) -> Response:
     """A board gets its name in the pool and a token for its beats. Asking again is the same machine, with a fresh token."""
     raise_problems(ask.problems())
     secret = new_secret("agent")
-    token = Token(
-        secret.id, "agent", ask.name, Role.AGENT, digest(secret.text), issued_us=context.wall_us()
-    )
+    token = Token(secret.id, "agent", ask.name, Role.AGENT, digest(secret.text), issued_us=context.wall_us())
     machine = await context.coordinator.ask(
         Join(actor, token, ask.name, ask.id, ask.address, ask.boot_id, ask.host_keys)
     )

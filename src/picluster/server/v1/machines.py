@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -12,11 +13,27 @@ from picluster.pool.commands import Amend, Forget
 from picluster.pool.model import Machine
 from picluster.pool.selector import parse
 from picluster.server.context import Context
-from picluster.server.present import machine_answer, search_facts
-from picluster.server.v1.common import InContext, Limit, ListReader, User, answer
-from picluster.wire import LONGEST_SELECTOR, MachineAmendment, MachineAnswer, raise_problems, text_problem
+from picluster.server.present import machine_answer, sample_answer, search_facts
+from picluster.server.v1.common import InContext, Limit, ListReader, Operator, User, Viewer, Wait, answer
+from picluster.wire import (
+    LARGEST_NUMBER,
+    LONGEST_SELECTOR,
+    LONGEST_WAIT_S,
+    MachineAmendment,
+    MachineAnswer,
+    PowerAnswer,
+    PowerRequest,
+    SampleAnswer,
+    raise_problems,
+    text_problem,
+)
 
 router = APIRouter(tags=["machines"])
+
+DAY_US = 86_400_000_000
+
+WallUs = Annotated[int, Query(ge=0, le=LARGEST_NUMBER, description="µs since 1970")]
+Samples = Annotated[int, Query(ge=1, le=10_000)]
 
 
 def find(context: Context, text: str) -> list[Machine]:
@@ -37,6 +54,13 @@ def find(context: Context, text: str) -> list[Machine]:
     return [machine for machine in machines if selector.matches(search_facts(context.view, machine))]
 
 
+def _known(context: Context, name: str) -> Machine:
+    machine = context.view.roster.machine_called(name)
+    if machine is None:
+        raise NotFound(f"No machine is called {name!r}.", "`picluster list` shows what there is.")
+    return machine
+
+
 @router.get("/machines", response_model=list[MachineAnswer])
 async def list_machines(
     request: Request, context: InContext, actor: ListReader, q: str = "", limit: Limit = 1000, after: str = ""
@@ -54,10 +78,29 @@ async def list_machines(
 @router.get("/machines/{name}", response_model=MachineAnswer)
 async def get_machine(name: str, context: InContext, actor: ListReader) -> Response:
     """One machine, by name or address."""
-    machine = context.view.roster.machine_called(name)
-    if machine is None:
-        raise NotFound(f"No machine is called {name!r}.", "`picluster list` shows what there is.")
-    return answer(machine_answer(context.view, context.settings.policy, machine))
+    return answer(machine_answer(context.view, context.settings.policy, _known(context, name)))
+
+
+@router.get("/machines/{name}/samples", response_model=list[SampleAnswer])
+async def get_samples(
+    name: str, context: InContext, actor: Viewer, since: WallUs = 0, until: WallUs = 0, limit: Samples = 3000
+) -> Response:
+    """How a board was, oldest first: every beat for a day, ten minutes in one for a month; the last day unless told otherwise."""
+    machine = _known(context, name)
+    until = until or context.wall_us() + 1
+    since = since or until - DAY_US
+    found = await asyncio.to_thread(context.store.samples, machine.name, since, until, limit)
+    return answer([sample_answer(sample) for sample in found])
+
+
+@router.post("/machines/{name}/power", response_model=PowerAnswer)
+async def switch_power(
+    name: str, ask: PowerRequest, context: InContext, actor: Operator, wait: Wait = LONGEST_WAIT_S
+) -> Response:
+    """Carry out the command that the service's configuration has for this machine. Answered when it is over, or after
+    `wait`; asking again waits on."""
+    raise_problems(ask.problems())
+    return answer(await context.power.switch(context, actor, _known(context, name), ask.action, wait))
 
 
 @router.patch("/machines/{name}", response_model=MachineAnswer)
