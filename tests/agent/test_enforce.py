@@ -444,8 +444,13 @@ def test_where_everybody_may_write_is_found_by_looking(tmp_path: Path) -> None:
     mine = Account(
         "picluster", 60_001, 60_001, "/home/picluster", "", {"video": (tmp_path / "srv/video").stat().st_gid}
     )
-    places = sweep.survey(tree, mine).places
-    assert [os.path.relpath(place, tmp_path) for place in places] == ["srv/lab/shared", "srv/video", "tmp"]
+    ground = sweep.Ground(tree, mine)
+    sweep._survey(ground, Budget(20))
+    assert [os.path.relpath(place, tmp_path) for place in ground.places] == [
+        "srv/lab/shared",
+        "srv/video",
+        "tmp",
+    ]
 
 
 def test_an_account_is_read_from_the_board_s_own_files(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from .processes import connecting, end_all, living
 from .programs import Budget, run_aloud
 from .ready_to_enforce import Readiness
 from .settings import Enforcing
-from .sweep import survey, sweep, what_is_left
+from .sweep import Ground, sweep, what_is_left
 from .tree import Tree
 
 CLOSE_S = 95.0
@@ -88,7 +88,7 @@ class Enforcer(Gate):
         for once in range(_ROUNDS):
             if not end_all(account, budget):
                 return [*_processes(account)] or ["a process that comes and goes"]
-            ground = survey(self._tree, account)
+            ground = Ground(self._tree, account)
             failed = sweep(ground, budget)
             if not failed and not once:
                 failed = self._hook(fence, account, budget)

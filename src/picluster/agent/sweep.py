@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from . import kernel_keys
 from .accounts import Account
 from .programs import Budget, Ran, run
-from .records import NamedTuple
 from .tree import Tree, clean
 
 SKELETONS = ("/etc/picluster/skel", "/etc/skel")
@@ -58,23 +57,19 @@ _MANAGER_S = 20.0
 """For systemd to notice that all of an account is dead already."""
 
 
-class Ground(NamedTuple):
+class Ground:
     """Where to sweep, and after whom."""
 
-    tree: Tree
-    account: Account
-    places: list[str]
-    """Folders where the account may write, but for its home; none of them inside of another."""
-
-
-def survey(tree: Tree, account: Account) -> Ground:
-    return Ground(tree, account, _places(tree, account))
+    def __init__(self, tree: Tree, account: Account) -> None:
+        self.tree, self.account = tree, account
+        self.places: list[str] = []
+        """Folders where the account may write, but for its home; none of them inside of another."""
 
 
 def sweep(ground: Ground, budget: Budget) -> list[str]:
     """Each step, also after one that failed; what did not work."""
     failed = []
-    for step in (_spools, _manager, _mounts, _memory, _files, _home):
+    for step in (_spools, _manager, _mounts, _memory, _survey, _files, _home):
         try:
             step(ground, budget)
         except OSError as problem:
@@ -120,6 +115,9 @@ def _manager(ground: Ground, budget: Budget) -> None:
     if tree.exists("/run/systemd/system"):
         units = (f"user@{uid}.service", f"user-runtime-dir@{uid}.service")
         run(("systemctl", "stop", *units), budget.part(_MANAGER_S))
+        run(
+            ("systemctl", "reset-failed", *units), budget.part(_MANAGER_S)
+        )  # it was killed, and that is right
     if os.path.ismount(folder):
         _unmount([folder], budget)
 
@@ -195,7 +193,8 @@ def segments(tree: Tree, uid: int) -> list[tuple[str, int]]:
 # Files
 
 
-_OF = ("-xdev", "-mindepth", "1", "-user")
+_OF = ("-ignore_readdir_race", "-xdev", "-mindepth", "1", "-user")
+"""Others work on meanwhile, and their files come and go."""
 _TO_ROOT = ("-type", "d", "-execdir", "chown", "-h", "0:0", "{}", ";", "-execdir", "chmod", "0755", "{}", ";")
 
 
@@ -209,6 +208,11 @@ def _files(ground: Ground, budget: Budget) -> None:
 def _check(ran: Ran) -> None:
     if ran.code:
         raise OSError(clean(ran.said[-200:]) or f"it ended with {ran.code}")
+
+
+def _survey(ground: Ground, budget: Budget) -> None:
+    """Now that nothing comes or goes with the account's logins any more."""
+    ground.places = _places(ground.tree, ground.account)
 
 
 def _places(tree: Tree, account: Account) -> list[str]:
