@@ -6,7 +6,7 @@ real one does, boards that are not silent beat, and whoever is named renews.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from picluster.pool.commands import (
     FreeAddress,
     Hear,
     IssueToken,
+    Join,
     LockAddress,
     Pass,
     RaiseEpoch,
@@ -81,22 +82,32 @@ class Board:
     clean: bool = True
     silent: bool = False
     nounlock: bool = False
+    serial: str = ""
+    keys: tuple[str, ...] = ()
+    telemetry: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    knows: bool = False
 
     @property
     def report(self) -> Report:
         if self.mode is Mode.LEGACY:
             facts = {"host_name": self.host, "model": self.model, "nounlock": self.nounlock}
-            return Report(f"legacy:{self.address}", self.address, Mode.LEGACY, facts=facts)
+            return Report(
+                f"legacy:{self.address}", self.address, Mode.LEGACY, facts=facts, telemetry=self.telemetry
+            )
         return Report(
-            id=f"serial-{self.name}",
+            id=self.serial or f"serial-{self.name}",
             address=self.address,
             mode=self.mode,
             boot_id=f"boot-{self.boot}",
-            facts={"host_name": self.host, "model": self.model},
+            facts={"host_name": self.host, "model": self.model, **self.facts},
             labels=self.labels,
+            host_keys=self.keys,
+            telemetry=self.telemetry,
             fence=self.fence,
             closed=self.closed,
             clean=self.clean,
+            knows=self.knows,
         )
 
     @property
@@ -220,9 +231,33 @@ class Day:
         """An agent lets the present holder in."""
         return self.beats(name, fence=self.machine(name).fence, closed=False)
 
-    def closes(self, name: str, *, clean: bool = True) -> Machine:
+    def closes(self, name: str, *, clean: bool = True, **said: Any) -> Machine:
         """An agent has shut the last holder out, and says whether it could clean up."""
-        return self.beats(name, fence=self.machine(name).fence, closed=True, clean=clean)
+        return self.beats(name, fence=self.machine(name).fence, closed=True, clean=clean, **said)
+
+    def ends(self, name: str, **counters: Any) -> Machine:
+        """An agent closes the last holder's fence, and says what it counted meanwhile."""
+        fence = self.machine(name).fence
+        return self.closes(name, telemetry={"last_closed": {"fence": fence, **counters}})
+
+    def joins(self, name: str, token: str, *, wanted: str = "", boot: int = 1, **said: Any) -> Machine:
+        """A board asks to be let in, with this join token, and says who it is."""
+        board = Board(
+            name, said.pop("address", f"10.1.0.{len(self.boards) + 1}"), Mode.ADVISORY, name, "pi5", {}, boot
+        )
+        board = self.boards[name] = replace(board, **said)
+        who = Actor(f"join:{token}", Role.JOIN, board.address, token=token)
+        credential = Token(
+            f"agent-of-{name}-{self.now:.0f}-{len(self.record)}", "agent", name, Role.AGENT, "digest"
+        )
+        report = board.report
+        asking = Join(
+            who, credential, wanted or name, report.id, report.address, report.boot_id, report.host_keys
+        )
+        machine = self.take(asking)
+        assert isinstance(machine, Machine)
+        self.boards[name] = replace(board, name=machine.name, serial=report.id)
+        return machine
 
     def reboots(self, name: str) -> Machine:
         return self.beats(name, boot=self.boards[name].boot + 1)
