@@ -199,6 +199,13 @@ def test_a_service_that_never_holds_calls_open_is_not_stormed(board: Board) -> N
     assert board.turn(orders()) == 0.0
 
 
+def test_holders_that_follow_each_other_quickly_are_not_held_back(board: Board) -> None:
+    """Each answer comes early, since each brings news: short jobs must not wait for a brake."""
+    board.service.takes_s = 0.01
+    pauses = [board.turn(orders(lease(F1 + number), orders=f"o{number}")) for number in range(20)]
+    assert pauses == [0.0] * 20
+
+
 def test_seq_is_milliseconds_since_the_boot_and_grows_over_a_restart(board: Board) -> None:
     board.service.takes_s = 1e-9
     board.turn(orders(), orders())

@@ -35,7 +35,8 @@ LONGEST_WAIT_S = 25.0
 INTERVAL_S = 30.0
 """Until the service has said another."""
 MOST_HASTY = 4
-"""So many answers in a row may come early; more, and the service or something before it does not hold calls open."""
+"""So many answers in a row may come early and bring nothing new; more, and the service or something before it does not
+hold calls open."""
 LONGEST_BRAKE_S = 10.0
 
 
@@ -149,13 +150,14 @@ class Agent:
         if self.heard_s is not None:
             self._counters.heard(now - self.heard_s, self._interval_s)
         self.heard_s = now
+        hasty = now - began < wait_s / 2 and orders.orders == self._orders  # news may come as soon as it likes
         self._interval_s, self._orders, self._in_touch = orders.interval_s, orders.orders, True
         self.obey(orders)
-        return self._brake(now - began, wait_s)
+        return self._brake(hasty, wait_s)
 
-    def _brake(self, took_s: float, wait_s: float) -> float:
+    def _brake(self, hasty: bool, wait_s: float) -> float:
         """Nothing, unless calls are never held open: then beats would follow each other without end."""
-        self._hasty = self._hasty + 1 if took_s < wait_s / 2 else 0
+        self._hasty = self._hasty + 1 if hasty else 0
         if self._hasty <= MOST_HASTY:
             return 0.0
         return min(0.2 * 2.0 ** min(self._hasty - MOST_HASTY, 8), wait_s, LONGEST_BRAKE_S)
