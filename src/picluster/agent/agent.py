@@ -150,7 +150,8 @@ class Agent:
         if self.heard_s is not None:
             self._counters.heard(now - self.heard_s, self._interval_s)
         self.heard_s = now
-        hasty = now - began < wait_s / 2 and orders.orders == self._orders  # news may come as soon as it likes
+        # News may come as soon as it likes.
+        hasty = now - began < wait_s / 2 and orders.orders == self._orders
         self._interval_s, self._orders, self._in_touch = orders.interval_s, orders.orders, True
         self.obey(orders)
         return self._brake(hasty, wait_s)
