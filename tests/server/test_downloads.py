@@ -14,11 +14,14 @@ from picluster import joining
 from picluster.agent import bundle
 from tests.service import HTTP, ServiceProcess, on_sqlite, service
 
-DIGEST = hashlib.sha256(bundle.archive()).hexdigest()
+
+@pytest.fixture(scope="module")
+def digest() -> str:
+    return hashlib.sha256(bundle.archive()).hexdigest()
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def pool(tmp_path_factory: pytest.TempPathFactory, digest: str) -> Iterator[ServiceProcess]:
     """Behind a proxy on this machine, whose word about the scheme is believed."""
     folder = tmp_path_factory.mktemp("pool")
     with service(*on_sqlite(folder), PICLUSTER_TRUSTED_PROXIES="127.0.0.1") as running:
@@ -33,9 +36,9 @@ def script(pool: ServiceProcess, **headers: str) -> str:
     return answer.text
 
 
-def test_the_script_knows_where_it_is_from(pool: ServiceProcess) -> None:
+def test_the_script_knows_where_it_is_from(pool: ServiceProcess, digest: str) -> None:
     """Nobody has to log in for it: it has no secret, and a new board could not."""
-    assert script(pool) == joining.install_script(pool.address, DIGEST)
+    assert script(pool) == joining.install_script(pool.address, digest)
     assert f"served_url='{pool.address}'" in script(pool)
 
 
@@ -76,11 +79,11 @@ def test_whatever_is_plainly_a_host_is_kept(pool: ServiceProcess, host: str) -> 
     assert f"served_url='http://{host}'" in script(pool, Host=host)
 
 
-def test_the_agent_is_what_the_script_expects(pool: ServiceProcess) -> None:
+def test_the_agent_is_what_the_script_expects(pool: ServiceProcess, digest: str) -> None:
     """The same bytes from each replica of a version, and a digest in the script that fits them."""
     answer = HTTP.get(f"{pool.address}/picluster-agent.pyz")
-    assert hashlib.sha256(answer.content).hexdigest() == DIGEST
-    assert f"served_sha256='{DIGEST}'" in script(pool)
+    assert hashlib.sha256(answer.content).hexdigest() == digest
+    assert f"served_sha256='{digest}'" in script(pool)
     assert "picluster_agent/join.py" in zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
 
 

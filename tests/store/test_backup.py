@@ -127,7 +127,10 @@ def test_a_backup_is_one_moment_while_turns_go_on(connect: Connect) -> None:
         (lambda whole: _without_a_row(whole), "not what was written"),
         (lambda whole: gzip.compress(gzip.decompress(whole) + b'{"table": "pool"}\n'), "goes on"),
         (lambda whole: _edited(whole, '"picluster_backup":1', '"picluster_backup":2'), "newer version"),
-        (lambda whole: _edited(whole, f'"rules_version":{RULES_VERSION}', '"rules_version":99'), "newer version"),
+        (
+            lambda whole: _edited(whole, f'"rules_version":{RULES_VERSION}', '"rules_version":99'),
+            "newer version",
+        ),
     ],
     ids=["half", "end", "text", "nothing", "another", "edited", "row", "more", "format", "rules"],
 )

@@ -16,6 +16,9 @@ from picluster.errors import PiclusterError
 HOT_C, COOL_C = 89.0, 47.0
 """Where a Pi has long begun to slow itself down, and where it idles."""
 
+TOO_HOT_C = 80.0
+"""Where the agent begins to count, and the service to doubt."""
+
 HEAT_S = 90.0
 """From cool to hot and back in one demonstration."""
 
@@ -89,20 +92,45 @@ DISAPPEARS = BOARDS[-1].name
 async def live(board: Board, pool: AsyncClient, beat_s: float) -> None:
     """Beat for ever, or until it disappears. `pool` speaks for this board."""
     clock = asyncio.get_running_loop().time
-    started, orders, seq = clock(), "", 0
+    started, orders, seq, fence = clock(), "", 0, Fence()
     while clock() - started < board.disappears_after_s:
         seq += 1
-        said = _report(board, clock() - started, seq, orders)
+        said = _report(board, clock() - started, seq, orders, fence)
         path = f"/api/v1/machines/{board.name}/beat"
         try:
             answer = await pool.run(flows.call(pool.session, "POST", path, said, wait_s=beat_s))
             orders = answer["orders"]
+            fence.obey(answer["lease"])
         except PiclusterError:
             await asyncio.sleep(beat_s)
 
 
-def _report(board: Board, seconds: float, seq: int, orders: str) -> dict[str, Any]:
+class Fence:
+    """What the agent of a board counts while somebody has it, of which the service makes its verdict."""
+
+    def __init__(self) -> None:
+        self.fence, self.closed = 0, True
+        self._hot = 0
+        self._last: dict[str, int] | None = None
+
+    def obey(self, lease: dict[str, Any] | None) -> None:
+        fence = lease["fence"] if lease else 0
+        if not self.closed and fence != self.fence:
+            counts = {"hot": self._hot, "throttled": self._hot, "under_voltage": 0, "disk": 0}
+            self.closed, self._last = True, {"fence": self.fence, **counts}
+        if fence > self.fence:
+            self.fence, self.closed, self._hot = fence, False, 0
+
+    def count(self, temperature: float) -> dict[str, Any]:
+        """One look at the board; what is told of it."""
+        self._hot += not self.closed and temperature >= TOO_HOT_C
+        return {"last_closed": self._last}
+
+
+def _report(board: Board, seconds: float, seq: int, orders: str, fence: Fence) -> dict[str, Any]:
     model = board.model
+    temperature = round(board.temperature(seconds), 1)
+    telemetry = {"temperature": temperature, "load": board.load(), "mem_available": model.mem // 2}
     facts = {"model": model.short, "model_name": model.text, "platform": model.cpu, "arch": "aarch64"}
     return {
         "id": f"demo-{board.number:08x}",
@@ -119,7 +147,9 @@ def _report(board: Board, seconds: float, seq: int, orders: str) -> dict[str, An
             "host_name": board.name,
         },
         "labels": board.labels,
-        "telemetry": {"temperature": round(board.temperature(seconds), 1), "load": board.load()},
+        "telemetry": {**telemetry, **fence.count(temperature)},
+        "fence": fence.fence,
+        "closed": fence.closed,
         "orders": orders,
     }
 

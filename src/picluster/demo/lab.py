@@ -23,7 +23,14 @@ from picluster.errors import PiclusterError, Unavailable
 BEAT_S = 2.0
 """Faster than in life, so that a demonstration of minutes shows what takes a lab an hour."""
 
-POLICY = {"OFFLINE_S": "6", "SLACK_S": "2", "LOCK_DELAY_S": "3"}
+POLICY = {
+    "OFFLINE_S": "6",
+    "SLACK_S": "2",
+    "LOCK_DELAY_S": "3",
+    "AIL_S": "5",
+    "WELL_S": "15",
+    "SETBACKS": "1000",
+}
 
 START_S = 30.0
 STOP_S = 5.0
