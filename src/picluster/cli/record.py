@@ -30,7 +30,13 @@ WIDE = {
 
 
 def _detail(event: EventAnswer) -> str:
-    return " ".join(f"{key}={value}" for key, value in event.detail.items() if value not in ("", None))
+    return " ".join(
+        f"{key}={_said(value)}" for key, value in event.detail.items() if value not in ("", None, [])
+    )
+
+
+def _said(value: Any) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 @click.command("history")
