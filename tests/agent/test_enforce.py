@@ -123,6 +123,13 @@ def test_the_account_may_read_the_file_and_root_alone_may_change_it(tmp_path: Pa
     assert file.read() is None
 
 
+def test_with_the_keys_of_this_account_go_those_of_the_one_before(tmp_path: Path) -> None:
+    """Somebody changed the setting while a lease was open."""
+    tree = plant(tmp_path, {"run/picluster/keys/former": "key", "run/picluster/keys/.new": "half a key"})
+    keys.KeysFile(tree, "picluster").remove()
+    assert tree.names("/run/picluster/keys") == []
+
+
 # sshd
 
 
@@ -451,6 +458,17 @@ def test_where_everybody_may_write_is_found_by_looking(tmp_path: Path) -> None:
         "srv/video",
         "tmp",
     ]
+
+
+def test_without_a_place_to_look_in_nothing_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`find` without a place would take the folder that it was started in."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept").write_text("")
+    ground = sweep.Ground(Tree(tmp_path), Account("me", os.getuid(), os.getgid(), "/home/me", "", {}))
+    sweep._files(ground, Budget(20))
+    assert (tmp_path / "kept").exists()
 
 
 def test_an_account_is_read_from_the_board_s_own_files(tmp_path: Path) -> None:

@@ -85,12 +85,12 @@ class Enforcer(Gate):
     def _clean_up(self, fence: int, account: Account, budget: Budget) -> list[str]:
         """What could not be removed."""
         left: list[str] = []
-        for once in range(_ROUNDS):
+        for attempt in range(_ROUNDS):
             if not end_all(account, budget):
                 return [*_processes(account)] or ["a process that comes and goes"]
             ground = Ground(self._tree, account)
             failed = sweep(ground, budget)
-            if not failed and not once:
+            if not failed and attempt == 0:
                 failed = self._hook(fence, account, budget)
             if failed:
                 return failed

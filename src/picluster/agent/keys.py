@@ -59,11 +59,12 @@ class KeysFile:
             return None
 
     def remove(self) -> None:
-        """From now on nobody passes. Raises `OSError` if they still do."""
+        """From now on nobody passes, as another account that was the holders' before neither. Raises `OSError` if they do."""
         try:
-            os.unlink(self._path)
+            for name in os.listdir(self._folder):
+                os.unlink(os.path.join(self._folder, name))
         except FileNotFoundError:
-            pass
+            pass  # there is no folder yet
 
 
 def _make(folder: str) -> None:

@@ -23,6 +23,8 @@ ENVIRONMENT = {
 }
 """Where names cannot be resolved, sudo would wait 20 s for the board's own."""
 _MOST_OUTPUT = 4 << 20
+SIGN_S = 0.1
+"""Quick work need not be announced."""
 _LOOK_S = 1.0
 """So often somebody who waits for a program says that the agent lives."""
 _DYING_S = 1.0
@@ -39,13 +41,20 @@ class Budget:
         alive: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock = clock
-        self._end = clock() + seconds
-        self.alive = alive
+        self._clock, self._alive = clock, alive
+        self._said = clock()
+        self._end = self._said + seconds
 
     @property
     def left_s(self) -> float:
         return max(self._end - self._clock(), 0.0)
+
+    def alive(self) -> None:
+        """Say so, if that was not just done."""
+        now = self._clock()
+        if now >= self._said + SIGN_S:
+            self._said = now
+            self._alive()
 
     def part(self, seconds: float) -> Budget:
         """At most so much of it."""

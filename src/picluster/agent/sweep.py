@@ -83,7 +83,7 @@ def what_is_left(ground: Ground, budget: Budget) -> Iterator[str]:
     yield from _named(ground)
     yield from (f"a mount at {path}" for path in fuse_mounts(tree, uid))
     yield from (f"{kind} {number} in memory" for kind, number in segments(tree, uid))
-    ran = run(("find", *ground.places, *_OF, str(uid), "-print0", "-quit"), budget, errors=False)
+    ran = _find(ground, budget, "-print0", "-quit", errors=False)
     yield from (os.fsdecode(path) for path in ran.said.split(b"\0") if path)
     if ran.code:
         raise OSError(f"find ended with {ran.code}")
@@ -115,9 +115,8 @@ def _manager(ground: Ground, budget: Budget) -> None:
     if tree.exists("/run/systemd/system"):
         units = (f"user@{uid}.service", f"user-runtime-dir@{uid}.service")
         run(("systemctl", "stop", *units), budget.part(_MANAGER_S))
-        run(
-            ("systemctl", "reset-failed", *units), budget.part(_MANAGER_S)
-        )  # it was killed, and that is right
+        # They were killed, which is no failure that a person should look at.
+        run(("systemctl", "reset-failed", *units), budget.part(_MANAGER_S))
     if os.path.ismount(folder):
         _unmount([folder], budget)
 
@@ -200,9 +199,14 @@ _TO_ROOT = ("-type", "d", "-execdir", "chown", "-h", "0:0", "{}", ";", "-execdir
 
 def _files(ground: Ground, budget: Budget) -> None:
     """All of the account's, in all places. Where a folder is not empty then, somebody else has something in it."""
-    mine = ("find", *ground.places, *_OF, str(ground.account.uid))
-    if run((*mine, "-delete"), budget).code:
-        _check(run((*mine, *_TO_ROOT), budget))
+    if _find(ground, budget, "-delete").code:
+        _check(_find(ground, budget, *_TO_ROOT))
+
+
+def _find(ground: Ground, budget: Budget, *what: str, errors: bool = True) -> Ran:
+    if not ground.places:
+        return Ran(0, b"")  # told no place, it would look into the one where the agent was started
+    return run(("find", *ground.places, *_OF, str(ground.account.uid), *what), budget, errors=errors)
 
 
 def _check(ran: Ran) -> None:
@@ -218,15 +222,12 @@ def _survey(ground: Ground, budget: Budget) -> None:
 def _places(tree: Tree, account: Account) -> list[str]:
     known = [tree.at(path) for path in (*EVERYBODYS, *SPOOLS) if tree.exists(path)]
     home = os.path.realpath(tree.at(account.home))
-    kept: list[str] = []
-    devices: dict[str, int] = {}
-    for path in sorted({os.path.realpath(path) for path in [*known, *_open_folders(tree, account)]}):
-        device = os.stat(path).st_dev
-        outer = [one for one in kept if path.startswith(one + "/") and devices[one] == device]
-        if not outer and not f"{path}/".startswith(home + "/"):
-            kept.append(path)
-            devices[path] = device
-    return kept
+    kept: dict[str, int] = {}
+    for path, there in _those_there(sorted({*map(os.path.realpath, known), *_open_folders(tree, account)})):
+        inside = any(path.startswith(f"{one}/") and device == there.st_dev for one, device in kept.items())
+        if not inside and not f"{path}/".startswith(f"{home}/"):
+            kept[path] = there.st_dev
+    return list(kept)
 
 
 def _open_folders(tree: Tree, account: Account) -> Iterator[str]:
