@@ -341,6 +341,18 @@ def test_a_gate_that_does_not_open_is_closed(enforced: Board) -> None:
     assert (told["fence"], told["closed"], told["telemetry"]["since_open"]) == (F1, True, None)
 
 
+def test_a_board_does_not_close_by_itself_while_the_service_is_away(enforced: Board) -> None:
+    """Service time stands still then, so the lease is not over, however long ago its time was. The board is the gate."""
+    enforced.turn(orders(lease(F1, 5.0)))
+    for _ in range(50):
+        enforced.turn(NoOrders(600.0, "nobody answers"))
+        enforced.boot_s += 600.0
+    assert [done[0] for done in enforced.gate.done] == ["open"]
+    assert enforced.told()["closed"] is False
+    enforced.turn(orders(fence=F1))
+    assert [done[0] for done in enforced.gate.done] == ["open", "close"]
+
+
 def test_an_enforced_board_that_cannot_keep_the_fence_lets_nobody_in(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     board = Board(tmp_path, enforced=True)

@@ -435,9 +435,18 @@ def test_memory_says_whose_it_is(tmp_path: Path) -> None:
 
 
 def test_where_everybody_may_write_is_found_by_looking(tmp_path: Path) -> None:
-    """By a group, too; and not where the account cannot go, nor inside of a place that is found already."""
+    """By a group, too; and not where the account cannot go, nor inside of a place that is found already, nor on
+    somebody else's server."""
     tree = plant(
-        tmp_path, {**GOOD, "srv/lab/shared/x/y": "", "srv/video/x": "", "srv/private/open/x": "", "tmp/x": ""}
+        tmp_path,
+        {
+            **GOOD,
+            "srv/lab/shared/x/y": "",
+            "srv/video/x": "",
+            "srv/private/open/x": "",
+            "tmp/x": "",
+            "srv/nas/x": "",
+        },
     )
     for path, mode in {
         "srv/lab/shared": 0o1777,
@@ -445,12 +454,14 @@ def test_where_everybody_may_write_is_found_by_looking(tmp_path: Path) -> None:
         "srv/video": 0o775,
         "srv/private": 0o700,
         "srv/private/open": 0o777,
+        "srv/nas": 0o777,
         "tmp": 0o1777,
     }.items():
         (tmp_path / path).chmod(mode)
     mine = Account(
         "picluster", 60_001, 60_001, "/home/picluster", "", {"video": (tmp_path / "srv/video").stat().st_gid}
     )
+    plant(tmp_path, {"proc/self/mountinfo": "42 25 0:42 / /srv/nas rw - nfs4 far:/ rw\n"})
     ground = sweep.Ground(tree, mine)
     sweep._survey(ground, Budget(20))
     assert [os.path.relpath(place, tmp_path) for place in ground.places] == [

@@ -235,8 +235,9 @@ def _open_folders(tree: Tree, account: Account) -> Iterator[str]:
 
     It goes into nothing that the account can fill, so that nobody can keep it busy, and nowhere where it cannot go.
     """
-    left = MOST_FOLDERS
-    for folders in _file_systems(tree):
+    left, table = MOST_FOLDERS, list(mounts(tree))
+    mounted = {tree.at(fields[4]) for fields, _, _ in table}
+    for folders in _file_systems(tree, table, mounted):
         for _ in range(DEPTH):
             level: list[str] = []
             for path, there in folders:
@@ -247,20 +248,17 @@ def _open_folders(tree: Tree, account: Account) -> Iterator[str]:
             left -= len(level)
             if left < 0:
                 return
-            folders = _inside(level)
+            folders = _inside(level, mounted)
 
 
-def _inside(level: list[str]) -> Iterator[tuple[str, os.stat_result]]:
-    """The folders in these, on the same file system."""
+def _inside(level: list[str], mounted: set[str]) -> Iterator[tuple[str, os.stat_result]]:
+    """The folders in these. What is mounted there is not even looked at: a server that is away would hold us for ever."""
     for folder in level:
         try:
-            device = os.stat(folder).st_dev
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        there = entry.stat(follow_symlinks=False)
-                        if there.st_dev == device:
-                            yield entry.path, there
+                    if entry.path not in mounted and entry.is_dir(follow_symlinks=False):
+                        yield entry.path, entry.stat(follow_symlinks=False)
         except OSError:
             pass  # gone, or on a card that is failing
 
@@ -271,10 +269,13 @@ def _may(account: Account, there: os.stat_result, right: int) -> bool:
     return bool(there.st_mode & right or of_group)
 
 
-def _file_systems(tree: Tree) -> Iterator[Iterator[tuple[str, os.stat_result]]]:
+def _file_systems(
+    tree: Tree, table: list[tuple[list[str], str, str]], mounted: set[str]
+) -> Iterator[Iterator[tuple[str, os.stat_result]]]:
     """Where to begin in each: at its root, or for the system's own a level below, without what is dull."""
-    yield _those_there(tree.at(name) for name in tree.names("/") if name not in _DULL)
-    for fields, kind, options in mounts(tree):
+    top = (tree.at(name) for name in tree.names("/") if name not in _DULL)
+    yield _those_there(path for path in top if path not in mounted)
+    for fields, kind, options in table:
         local = kind not in _NO_FILES and not kind.startswith(_REMOTE)
         if local and fields[4] != "/" and "rw" in options.split(","):
             yield _those_there([tree.at(fields[4])])
