@@ -1,4 +1,4 @@
-"""`make bench`: how fast the service is, how long a hand-over takes, and what a base install costs. One can be named."""
+"""`make bench`: how fast the service is, how long hand-overs take, and what a base install costs. One can be named."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ import platform
 import sys
 from datetime import UTC, datetime
 
-from benchmarks import footprint, rules, service, waiting
+from benchmarks import footprint, handover, rules, service, waiting
 
-ALL = {"rules": rules.main, "service": service.main, "waiting": waiting.main, "footprint": footprint.main}
+ALL = {
+    "rules": rules.main,
+    "service": service.main,
+    "waiting": waiting.main,
+    "handover": handover.main,
+    "footprint": footprint.main,
+}
 
 
 def main(names: list[str]) -> None:

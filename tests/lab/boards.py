@@ -108,13 +108,14 @@ class Lab:
         self.wire.__exit__(kind, error, trace)
         shutil.rmtree(self.folder)
 
-    def service(self, data: Path | None = None, **environment: str) -> ServiceProcess:
+    def service(self, data: Path | None = None, *arguments: str, **environment: str) -> ServiceProcess:
         """A pool that boards find at the bridge. It dies with the tests."""
         data = data or Path(tempfile.mkdtemp(prefix="pool-", dir=self.folder))
         running = ServiceProcess(
             "--host",
             "0.0.0.0",
             *on_sqlite(data),
+            *arguments,
             within=("setpriv", "--pdeathsig", "KILL"),
             **environment,
         )

@@ -14,7 +14,7 @@ HASTE = {
     "PICLUSTER_PULSE_S": "0.2",
     "PICLUSTER_POLICY__SLACK_S": "0.5",
     "PICLUSTER_POLICY__OFFLINE_S": "2",
-    "PICLUSTER_POLICY__DEAD_MACHINE_S": "4",
+    "PICLUSTER_POLICY__DEAD_MACHINE_S": "3",
     "PICLUSTER_POLICY__LOCK_DELAY_S": "0.5",
 }
 """Minutes become seconds; what stands in what proportion stays: a board is offline after two to three beats."""

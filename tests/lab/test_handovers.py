@@ -37,6 +37,12 @@ with Client(url, token) as client:
 numbers = itertools.count(1)
 
 
+@pytest.fixture(scope="module")
+def pool(lab: Lab) -> ServiceProcess:
+    """It asks for beats as seldom as any pool: a hand-over that waits for one is seen."""
+    return lab.service(PICLUSTER_PULSE_S="0.2", PICLUSTER_POLICY__SLACK_S="0.5")
+
+
 @pytest.fixture
 def board(lab: Lab, pool: ServiceProcess) -> Board:
     appeared = lab.board(f"hand-{next(numbers)}", pool)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,8 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.xdist_group("lab-history")]
 BOARDS = 10
 HIGHEST = 2**63 - 1
 FENCE_FILE = "/var/lib/picluster/fence"
-numbers = itertools.count(1)
+AGENTS_COME_BACK_S = "60"
+"""After a restore they do within 30 s, in which no lease may end as that of a dead machine."""
 
 
 @pytest.fixture
@@ -32,19 +32,11 @@ def bob(lab: Lab, pool: ServiceProcess) -> Holder:
     return Holder(lab, pool)
 
 
-def restore(pool: ServiceProcess, data: Path, backup: Path) -> None:
-    """The service is stopped, its past put in its place, and started where its boards look for it."""
-    assert pool.stop() == 0
-    command = [sys.executable, "-m", "picluster", "restore", backup, "--data", data, "--force"]
-    subprocess.run(command, check=True, capture_output=True)
-    pool.start()
-
-
 def test_a_restored_backup_repeats_no_fence(lab: Lab, tmp_path: Path) -> None:
     """Ten boards know more than the service that came back: whoever lost a lease to the past has it at no board,
     nothing is granted on a board that was not heard, and each new fence is above all that were ever seen."""
-    data = tmp_path / "pool"
-    pool = lab.service(data, **HASTE)
+    hasty = {**HASTE, "PICLUSTER_POLICY__DEAD_MACHINE_S": AGENTS_COME_BACK_S}
+    pool = lab.service(**hasty)
     boards = lab.rack([f"past-{number}" for number in range(BOARDS)], pool)
     early, late, fresh = ([Holder(lab, pool) for _ in boards] for _ in range(3))
     for holder, board in zip(early, boards, strict=True):
@@ -55,7 +47,10 @@ def test_a_restored_backup_repeats_no_fence(lab: Lab, tmp_path: Path) -> None:
         before.release()
         holder.take(board)
         until(lambda board=board, holder=holder: f"fence {holder.fence} opens" in board.log)
-    restore(pool, data, backup)
+    command = [sys.executable, "-m", "picluster", "restore", backup, "--data", tmp_path / "past"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert pool.stop() == 0
+    lab.service(tmp_path / "past", "--port", str(pool.port), **hasty)
     for holder in early:
         until(lambda holder=holder: holder.lease["ended"] == "history_went_back")
     for holder, board in zip(fresh, boards, strict=True):
@@ -74,6 +69,7 @@ def test_a_board_that_reports_an_impossible_fence_is_quarantined_alone(
     """The pool's numbers stay as they are, and so does everybody else's lease."""
     sound, strange = lab.rack(["fence-sound", "fence-strange"], pool)
     ann.take(sound)
+    until(lambda: strange.machine)
     strange.kill_agent()
     strange.file(FENCE_FILE).write_bytes(line(HIGHEST, closed=True))
     strange.start_agent()

@@ -44,6 +44,7 @@ def test_a_stolen_token_beats_for_its_own_machine_and_does_nothing_else(
 ) -> None:
     """Every endpoint is tried at another board: nothing that a stranger could not do, too."""
     robbed, other = lab.rack(["robbed", "other"], pool)
+    until(lambda: robbed.machine)
     ann.take(other)
     stolen = robbed.file("/etc/picluster/token").read_text().strip()
     revision = other.machine["revision"]
@@ -111,9 +112,11 @@ def test_an_old_answer_reopens_nothing(lab: Lab, pool: ServiceProcess, ann: Hold
         board.kill_agent()
         board.start_agent()
         replay(gateway, old)
+        assert not ann.can_use(board)
         bob.take(board)
         until(lambda: f"fence {bob.fence} opens" in board.log)
         replay(gateway, old)
+        assert bob.can_use(board) and not ann.can_use(board)
         until(lambda: board.machine["telemetry"]["since_open"]["fence"] == bob.fence)
         assert board.log.count(f"fence {ann.fence} opens") == 1
         assert board.log.count(f"fence {bob.fence} opens") == 1
@@ -135,4 +138,5 @@ def test_the_same_answer_opens_a_board_that_has_forgotten(
         gateway.replay = old
         board.start_agent()
         until(lambda: board.log.count(f"fence {ann.fence} opens") == 2)
+        assert ann.can_use(board)
         gateway.replay = None

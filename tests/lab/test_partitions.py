@@ -39,6 +39,7 @@ def test_a_partition_costs_nobody_a_lease(lab: Lab, pool: ServiceProcess) -> Non
     with parted(boards[0]), deaf(boards[1]), mute(boards[2]):
         until(lambda: all(board.machine["presence"] == "offline" for board in boards))
         assert [holder.renew()["state"] for holder in holders] == ["held"] * 3
+        assert all(holder.can_use(board) for holder, board in zip(holders, boards, strict=True))
     for holder, board in zip(holders, boards, strict=True):
         until(lambda board=board: board.machine["presence"] == "online")
         until(lambda board=board: board.machine["telemetry"]["since_open"])
@@ -54,8 +55,9 @@ def test_a_lease_that_is_lost_in_a_partition_is_closed_before_the_next_opens(
     with parted(board):
         bob.ask(f"name:{board.name}")
         until(lambda: ann.lease["ended"] == "machine_lost")
-        assert bob.lease["state"] == "waiting"
+        assert (bob.lease["state"], ann.can_use(board), bob.can_use(board)) == ("waiting", True, False)
     bob.ready()
+    assert (ann.can_use(board), bob.can_use(board)) == (False, True)
     until(lambda: f"fence {bob.fence} opens" in board.log)
     told = [line for line in board.log.splitlines() if "fence" in line]
     assert [line.partition(":")[0] for line in told] == [

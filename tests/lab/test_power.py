@@ -30,7 +30,7 @@ def bob(lab: Lab, pool: ServiceProcess) -> Holder:
 
 
 def test_a_board_without_power_is_offline_and_its_lease_goes_on(board: Board, ann: Holder) -> None:
-    """A short outage costs nobody a lease; and who reboots a board is not its power cut's holder."""
+    """A short outage costs nobody a lease, and the way in comes back with the board."""
     ann.take(board, on_reboot="keep")
     board.power_cut()
     until(lambda: board.machine["presence"] == "offline")
@@ -38,6 +38,7 @@ def test_a_board_without_power_is_offline_and_its_lease_goes_on(board: Board, an
     board.power_on()
     until(lambda: board.machine["presence"] == "online")
     assert (ann.renew()["state"], board.machine["lease"]["fence"]) == ("held", ann.fence)
+    until(lambda: ann.can_use(board))
 
 
 def test_a_board_that_stays_without_power_is_lost_and_nobody_gets_it(
@@ -55,6 +56,7 @@ def test_a_board_that_stays_without_power_is_lost_and_nobody_gets_it(
     board.power_on()
     assert bob.ready()["state"] == "held"
     assert bob.fence > ann.fence
+    assert bob.can_use(board) and not ann.can_use(board)
 
 
 def test_an_open_ended_lease_waits_for_its_board(
@@ -88,6 +90,7 @@ def test_a_reboot_does_what_the_lease_said(
     board.reboot()
     until(lambda: board.log.count("beats at") == 2)
     assert (ann.lease["state"], board.machine["service"]) == (state, service)
+    until(lambda: ann.can_use(board) == (state == "held"))
     if state == "ended":
         assert ann.lease["ended"] == "reboot"
 
