@@ -132,6 +132,8 @@ class Container:
         )
         self.until(lambda: bool(self._find_leader()))
         self.until(lambda: self("systemctl is-system-running --wait", check=False) in ("running", "degraded"))
+        # A boot of its own, which a sandboxed unit with a /proc of its own would not see: it would be another board.
+        self("umount /proc/sys/kernel/random/boot_id")
 
     def power_off(self) -> None:
         """At once, as when somebody pulls the plug."""

@@ -83,7 +83,7 @@ def test_it_joins_and_beats(pool: ServiceProcess, board: ArmBoard) -> None:
 
 def test_it_stays_small(pool: ServiceProcess, board: ArmBoard) -> None:
     """The emulator's translations are in it; for the agent alone, see `test_shipped`."""
-    name = f"small-{board.architecture}"
+    name = f"arm-{board.architecture}"
     ends_well(board.agent("--url", pool.address, "--name", name, PICLUSTER_JOIN_TOKEN=join_token(pool)))
     agent = board.agent()
     try:

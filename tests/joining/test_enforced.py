@@ -11,7 +11,7 @@ import pytest
 
 from tests.joining.conftest import needs
 from tests.joining.container import TOOLS
-from tests.joining.test_systemd import LISTING, NAME, Board, board
+from tests.joining.test_systemd import LISTING, Board, board
 from tests.service import until
 
 __all__ = ["board"]
@@ -32,7 +32,12 @@ class Holder:
 
     def lock(self) -> dict[str, Any]:
         keys = [self._key.with_suffix(".pub").read_text().strip()]
-        wanted = {"selector": f"name:{NAME}", "job": "nightly", "ttl_s": None, "ssh_public_keys": keys}
+        wanted = {
+            "selector": f"name:{self._board.host_name}",
+            "job": "nightly",
+            "ttl_s": None,
+            "ssh_public_keys": keys,
+        }
         held = self._board.pool.send("PUT", self._lease, wanted).json()
         assert held["state"] == "held", held
         until(lambda: self.ssh("true").returncode == 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ LISTING = (
     " -o -path /run/log -o -path /var/lib/systemd -o -path /run/user \\) -prune -o -print | sort"
 )
 """Every file of the board, but for what systemd itself writes all the time."""
-NAME = "pi5-a"
+numbers = itertools.count(1)
 
 pytestmark = [
     pytest.mark.needs_root,
@@ -35,7 +36,7 @@ class Board(Container):
     """A board and its pool."""
 
     def __init__(self, pool: ServiceProcess) -> None:
-        super().__init__(NAME)
+        super().__init__(f"pi5-{next(numbers)}")
         self.pool = pool
         self.url = f"http://{self.gateway}:{pool.port}"
 
@@ -49,7 +50,7 @@ class Board(Container):
 
     @property
     def machine(self) -> dict[str, Any]:
-        return dict(self.pool.get(f"/api/v1/machines/{NAME}").json())
+        return dict(self.pool.get(f"/api/v1/machines/{self.host_name}").json())
 
     @property
     def agent(self) -> int:
@@ -61,7 +62,6 @@ class Board(Container):
 
 @pytest.fixture
 def board(pool: ServiceProcess) -> Iterator[Board]:
-    pool.send("DELETE", f"/api/v1/machines/{NAME}")
     with Board(pool) as plugged_in:
         yield plugged_in
 
@@ -109,7 +109,7 @@ def test_people_at_the_board_are_told_who_has_it(board: Board) -> None:
     board.install()
     board.until(board.beats)
     lease = f"/api/v1/leases/{uuid.uuid4()}"
-    board.pool.send("PUT", lease, {"selector": f"name:{NAME}", "job": "nightly", "ttl_s": None})
+    board.pool.send("PUT", lease, {"selector": f"name:{board.host_name}", "job": "nightly", "ttl_s": None})
     board.until(lambda: "for nightly" in board("cat /run/motd.d/* 2>/dev/null", check=False))
     board.pool.send("DELETE", lease)
     board.until(lambda: not board("cat /run/motd.d/* 2>/dev/null", check=False))
@@ -146,9 +146,9 @@ def test_a_board_that_was_deleted_needs_a_new_token(board: Board) -> None:
     board.install()
     board.until(board.beats)
     board("systemctl stop picluster-agent")
-    board.pool.send("DELETE", f"/api/v1/machines/{NAME}")
+    board.pool.send("DELETE", f"/api/v1/machines/{board.host_name}")
     for token in board.pool.get("/api/v1/tokens").json():
-        if token["kind"] == "agent" and token["name"] == NAME:
+        if token["kind"] == "agent" and token["name"] == board.host_name:
             board.pool.send("DELETE", f"/api/v1/tokens/{token['id']}")
     assert "join token is empty" in board.install(code=4, fresh=False)
     board.install()
@@ -290,7 +290,7 @@ def test_uninstall_leaves_nothing(board: Board) -> None:
     board.until(board.beats)
     said = board.install("--uninstall", fresh=False, insecure=False)
     assert said.index("It will") < said.index("==> Stopping")
-    assert f"picluster delete {NAME}" in said
+    assert f"picluster delete {board.host_name}" in said
     assert board(LISTING).splitlines() == before.splitlines()
     assert board.run("systemctl is-active picluster-agent").stdout == "inactive\n"
     assert board("systemctl --failed --no-legend") == ""

@@ -282,13 +282,7 @@ need_root() {
 install() {
     before=$(fingerprint)
     download
-    if [ -n "$enforce" ]; then
-        enforce_or_not
-    elif [ -e "$drop_in" ]; then
-        step "Removing $drop_in: everybody is let in as before"
-        rm -f "$drop_in"
-        reload_ssh
-    fi
+    [ -z "$enforce" ] || enforce_or_not
     join
     if [ -z "$systemd" ]; then
         say ''
@@ -298,6 +292,8 @@ install() {
     fi
     write_unit
     [ -z "$start" ] || start_agent
+    # Not before: an agent that still enforces would say that it cannot any more.
+    [ -n "$enforce" ] || [ ! -e "$drop_in" ] || remove_drop_in
     say ''
     say "Done. \`journalctl -u picluster-agent\` shows what the agent says; run this again to update it."
 }
@@ -414,8 +410,6 @@ enforce_or_not() {
     fi
     step 'Going on as an advisory board'
     enforce=''
-    rm -f "$drop_in"
-    reload_ssh
 }
 
 make_account() {
@@ -451,6 +445,12 @@ write_drop_in() {
         say '    The SSH server does not take it, so it is gone again.'
         return 1
     fi
+    reload_ssh
+}
+
+remove_drop_in() {
+    step "Removing $drop_in"
+    rm -f "$drop_in"
     reload_ssh
 }
 
@@ -504,11 +504,7 @@ remove() {
         systemctl daemon-reload
         systemctl reset-failed picluster-agent.service 2>/dev/null || true
     fi
-    if [ -e "$drop_in" ]; then
-        step "Removing $drop_in"
-        rm -f "$drop_in"
-        reload_ssh
-    fi
+    [ ! -e "$drop_in" ] || remove_drop_in
     ! ours "$account" || remove_account
     step 'Removing files'
     rm -rf "$folder" "$settings" /var/lib/picluster /var/lib/private/picluster /run/picluster /run/private/picluster
