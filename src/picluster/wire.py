@@ -374,8 +374,6 @@ class MachineAnswer:
     mode: Mode
     service: Service
     reason: str
-    ailing: tuple[str, ...]
-    """What its last report says is wrong with it: under_voltage, hot, throttled, disk_full, …"""
     id: str
     facts: dict[str, Any]
     labels: dict[str, str]
@@ -391,6 +389,8 @@ class MachineAnswer:
     registered_us: int
     revision: int
     lease: LeaseOnMachine | None = None
+    ailing: tuple[str, ...] = ()
+    """What its last report says is wrong with it: under_voltage, hot, throttled, disk_full, …"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ def test_every_command_explains_itself_with_an_example(sh: Shell, name: str) -> 
     for flag in ("--help", "-h"):
         shown = sh(f"{name} {flag}")
         assert shown.exit_code == 0
-    if name not in ("whoami",):
+    if name not in ("whoami", "agent"):  # the agent's own help, which is the board's
         assert f"picluster {name}" in shown.stdout.split("Options:")[0].partition("\n")[2]
 
 

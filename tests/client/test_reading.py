@@ -102,5 +102,5 @@ def test_an_answer_of_the_wire_comes_back_as_it_was() -> None:
         lease=LeaseOnMachine("id", "ann", "job", 7, 1, None),
     )
     said = asdict(machine)
-    said["host_keys"] = list(machine.host_keys)
+    said |= {"host_keys": list(machine.host_keys), "ailing": []}
     assert read(MachineAnswer, said) == machine

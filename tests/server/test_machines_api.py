@@ -209,7 +209,8 @@ def test_half_a_character_is_no_text(api: Api, board: Board, text: bytes) -> Non
     assert api.revision() == before
 
 
-def test_a_machine_that_is_forgotten_is_gone_until_it_beats_again(api: Api, board: Board) -> None:
+def test_a_machine_that_is_forgotten_is_gone_until_it_has_a_new_token(api: Api, board: Board) -> None:
+    """Else it would be back with its next beat, and one that nobody approved would be in service."""
     path, lease = f"machines/{board.name}", fresh_lease()
     api.put(lease, {"selector": board.name, "job": "soak"}, ann := api.token("user", "ann"))
     refused = api.delete(path)
@@ -219,7 +220,9 @@ def test_a_machine_that_is_forgotten_is_gone_until_it_beats_again(api: Api, boar
     assert api.delete(path).json()["name"] == board.name
     assert api.get(path).status_code == 404 == api.delete(path).status_code
     assert names(api, f"name:{board.name}") == []
-    board.beat()
+    beat = {"id": "again", "address": "again.lab"}
+    assert api.post(f"{path}/beat", beat, board.token).status_code == 401
+    assert api.post(f"{path}/beat", beat, api.token("agent", board.name)).status_code == 200
     assert api.machine(board.name)["state"] == "free"
 
 

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     """How often boards are told to report."""
     pulse_s: Seconds = 5.0
     """Service time passes at least so often."""
-    config: Path | None = None
+    config: Path | None = Field(None, validation_alias=AliasChoices("PICLUSTER_SERVICE_CONFIG"))
     """A TOML file with what does not fit into variables: the commands that switch power."""
     policy: Annotated[Policy, BeforeValidator(_known), AfterValidator(_sound)] = Policy()
     tls_cert: Path | None = None
