@@ -8,7 +8,7 @@
     counters   what happened to it during a lease
     state      which fence it has seen, kept durably
     gate       who is let in
-    enforce    the gate of an enforced board  (ready_to_enforce, dedicated, keys, processes, sweep)
+    enforce    the gate of an enforced board  (ready_to_enforce, dedicated, keys, processes, sweep, places)
     courtesy   what people at the board are told
     tree       reading files that may be missing or full of garbage
 
