@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from picluster.errors import PiclusterError
-from picluster.pool.commands import Acquire, Amend, Command, Renew
+from picluster.pool.commands import Acquire, Amend, Beat, Command, Renew
 from picluster.pool.model import Actor, Lease, LeaseState, Machine, Mode, Presence, Service
 from picluster.pool.policy import Policy
 from picluster.pool.roster import Roster, order_of
@@ -55,20 +55,26 @@ class Invariants:
     _fences: dict[str, int] = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)
     _amended: set[str] = field(default_factory=set)
-    """Machines that an operator changed in the last turn, maybe after they were granted in it."""
+    """Machines that were changed in the last turn, maybe after they were granted in it."""
     _before: dict[str, Machine] = field(default_factory=dict)
     """The machines after the turn before."""
     _waited: dict[str, Lease] = field(default_factory=dict)
     """Who waited after the turn before."""
     closed: dict[str, int] = field(default_factory=dict)
     """The newest fence that each board has really closed."""
+    counted: dict[tuple[str, int], int] = field(default_factory=dict)
+    """What boards have counted, by name and fence: above 0 is dirty."""
+    _settled: dict[str, str] = field(default_factory=dict)
+    """Verdicts, once nothing was awaited."""
+    _unsettled: set[str] = field(default_factory=set)
+    """Ended leases whose verdict was awaited after the turn before."""
 
     def check(self, commands: Sequence[Command], outcome: Outcome, now_s: float) -> None:
         """Raises `Broken` if the turn that was just taken broke a promise."""
         self.running_s += min(now_s - self._turned_s, CAP_S)
         self._turned_s = now_s
         self._remember(commands, outcome)
-        self._amended = {command.machine for command in commands if isinstance(command, Amend)}
+        self._amended = {command.machine for command in commands if isinstance(command, Amend | Beat)}
         roster = outcome.pool.ledger.roster
         self._check_turn(outcome, roster)
         self._before = dict(roster.machines)
@@ -98,6 +104,11 @@ class Invariants:
         for lease in roster.leases.values():
             if lease.live or lease.id not in self._ended:
                 self._check_lease(roster, lease, now, holders)
+            if not lease.live:
+                self._check_verdict(lease, now)
+        for lease_id in self._unsettled:
+            _that(lease_id in roster.leases, f"{lease_id} was forgotten before its verdict came")
+        self._unsettled = {lease.id for lease in roster.leases.values() if lease.awaiting}
         for machine in roster.machines.values():
             _that(holders.get(machine.name, "") == machine.lease, f"{machine.name} and its lease disagree")
             self._check_machine(roster, self._before.get(machine.name), machine)
@@ -136,6 +147,19 @@ class Invariants:
             overdue = lives is not None and now > since + lives + self.policy.slack_s + ROUNDING_S
             _that(not overdue, f"{lease.id} outlived its ttl")
 
+    def _check_verdict(self, lease: Lease, now: float) -> None:
+        """It comes in time, does not change, and is never better than what the boards counted."""
+        waits = lease.ended_s + self.policy.verdict_s
+        _that(not lease.awaiting or now < waits, f"the verdict of {lease.id} does not come")
+        if lease.awaiting or not lease.machines:
+            return
+        before = self._settled.setdefault(lease.id, lease.verdict)
+        _that(before == lease.verdict, f"the verdict of {lease.id} has changed")
+        _that(lease.verdict in ("clean", "dirty", "unknown"), f"{lease.id} has no verdict")
+        counts = [self.counted.get((name, lease.fence)) for name in lease.machines]
+        seen = all(count == 0 for count in counts)
+        _that(lease.verdict != "clean" or seen, f"{lease.id} is clean, and its boards were not")
+
     def _check_end(self, lease: Lease, client: Client | None) -> None:
         if client is None:
             return
@@ -173,6 +197,8 @@ class Invariants:
         in_service = machine.service is Service.IN_SERVICE or machine.name in self._amended
         _that(in_service, f"{machine.name} was granted out of service")
         _that(not machine.cleaning and not machine.delay_until_s, f"{machine.name} was granted unclean")
+        by_rule = machine.by_rule and machine.service is not Service.QUARANTINED
+        _that(not by_rule, f"{machine.name} is kept out by a rule, and in service")
         closed = self.closed.get(machine.name, 0)
         dirty = machine.mode is Mode.ENFORCED and known > closed
         _that(not dirty, f"{machine.name} was granted before it reported clean")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from picluster.pool import queue, roster
+from picluster.pool import queue, roster, verdict
+from picluster.pool.commands import Report
 from picluster.pool.ledger import Ledger
 from picluster.pool.model import Lease, Machine, Presence, Service
 from picluster.pool.roster import Roster
@@ -36,6 +37,20 @@ def _free_without(*ignored: str) -> Callable[[Roster, Machine], bool]:
         return all(holds for name, holds in checks.items() if name not in ignored)
 
     return is_free
+
+
+def verdict_of_another(patch: Patch) -> None:
+    """Whatever counters a board brings along are taken for this lease's."""
+
+    def closing(lease: Lease, machine: Machine, report: Report) -> verdict.Finding | None:
+        counters = report.telemetry.get("last_closed")
+        return verdict.of(counters, machine) if isinstance(counters, dict) else None
+
+    patch.setattr(verdict, "_closing", closing)
+
+
+def verdict_never(patch: Patch) -> None:
+    patch.setattr(verdict, "overdue", lambda ledger, lease: lease)
 
 
 def two_holders(patch: Patch) -> None:
@@ -160,6 +175,8 @@ BUGS = [
     aside_forgotten,
     same_revision_twice,
     index_not_updated,
+    verdict_of_another,
+    verdict_never,
 ]
 
 

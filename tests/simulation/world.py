@@ -36,7 +36,7 @@ from picluster.store.sql import SqlStore
 from picluster.store.sqlite import SqliteStore
 from tests.simulation.invariants import Broken, Client, Invariants, check_indexes, check_store
 
-POLICY = Policy(aside_s=120.0, dead_machine_s=200.0, kept_s=300.0)
+POLICY = Policy(aside_s=120.0, dead_machine_s=200.0, kept_s=300.0, well_s=60.0)
 """As delivered, with the longest spans shortened so that a day of a thousand steps sees their ends."""
 
 PULSE_S = 5.0
@@ -76,6 +76,13 @@ class Board:
     fence: int = 0
     closed: bool = True
     failing: bool = False
+    alarm: bool = False
+    counted: dict[str, int] = field(default_factory=dict)
+    """Of the fence closed last, as far as the agent saw it."""
+
+    @property
+    def telemetry(self) -> dict[str, Any]:
+        return {"under_voltage": self.alarm, "last_closed": self.counted or None}
 
     @property
     def name(self) -> str:
@@ -184,8 +191,9 @@ class World:
                 "legacy",
                 "operate",
                 "fail",
+                "alarm",
             ),
-            (30, 2, 1, 1, 14, 4, 9, 2, 6, 2, 1),
+            (30, 2, 1, 1, 14, 4, 9, 2, 6, 2, 1, 1),
         )[0]
         return getattr(self, f"_{kind}")()
 
@@ -198,17 +206,28 @@ class World:
         if not board.talking:
             return None
         machine = self.roster.machines.get(board.name)
-        if machine is not None and board.mode is Mode.ENFORCED:
+        if machine is not None and board.mode is not Mode.LEGACY:
             self._obey(board, machine)
         return self.beat(board)
 
     def _obey(self, board: Board, machine: Machine) -> None:
         """What an agent does with the answers it gets: close what is over, open what is new."""
         if machine.cleaning:
+            if not board.closed:
+                self._count(board)
             board.fence, board.closed = machine.cleaning, True
             self.invariants.closed[board.name] = machine.cleaning
-        elif machine.lease and machine.fence > board.fence:
+            return
+        if not board.closed and (not machine.lease or machine.fence > board.fence):
+            self._count(board)
+            board.closed = True
+        if machine.lease and machine.fence > board.fence:
             board.fence, board.closed = machine.fence, False
+
+    def _count(self, board: Board) -> None:
+        """What the board says of the fence that it closes."""
+        board.counted = {"fence": board.fence, "hot": self.chance.choice((0, 0, 1)), "disk": 0}
+        self.invariants.counted[(board.name, board.fence)] = board.counted["hot"]
 
     def beat(self, board: Board) -> Command:
         facts: dict[str, Any] = {"model": "pi5" if board.number % 2 else "pi4"}
@@ -225,6 +244,7 @@ class World:
             boot_id=f"boot-{board.boot}",
             facts=facts,
             labels=labels,
+            telemetry=board.telemetry,
             fence=board.fence,
             closed=board.closed,
             clean=not board.failing,
@@ -246,6 +266,11 @@ class World:
             return None
         board.camera = not board.camera
         return self.beat(board)
+
+    def _alarm(self) -> Command | None:
+        board = self._board()
+        board.alarm = not board.alarm and board.mode is not Mode.LEGACY
+        return self.beat(board) if board.talking else None
 
     def _fail(self) -> None:
         board = self._board()
