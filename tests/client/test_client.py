@@ -217,6 +217,28 @@ def test_a_lost_lease_cancels_the_block_that_it_was_for(pool: ServiceProcess, of
         asyncio.run(asyncio.wait_for(story(), PATIENCE_S / 2))
 
 
+def test_a_lease_that_was_lost_unnoticed_is_told_at_the_end(pool: ServiceProcess) -> None:
+    """As of a process that slept past its ttl: nobody renewed in between, and the block is over at once."""
+    (name,) = boards(pool)
+
+    def taken_back(lease_id: str) -> None:
+        operator = pool.send("POST", "/api/v1/tokens", {"name": "op", "role": "operator"}).json()["token"]
+        assert pool.send("DELETE", f"/api/v1/leases/{lease_id}?reason=urgent", token=operator).status_code == 200
+
+    async def story() -> None:
+        async with AsyncClient(pool.address, ADMIN) as cluster, cluster.lease(name) as lease:
+            await asyncio.to_thread(taken_back, lease.id)
+
+    def block() -> None:
+        with Client(pool.address, ADMIN) as cluster, cluster.lease(name) as lease:
+            taken_back(lease.id)
+
+    with pytest.raises(LeaseLost, match="taken_back by op"):
+        block()
+    with pytest.raises(LeaseLost, match="taken_back by op"):
+        asyncio.run(story())
+
+
 def test_an_error_in_the_block_is_worth_more_and_keeps_its_cause(pool: ServiceProcess, often: None) -> None:
     (name,) = boards(pool)
     cause = KeyError("why")

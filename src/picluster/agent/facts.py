@@ -71,11 +71,7 @@ def read_facts(tree: Tree) -> dict[str, Fact]:
 
 def model_name(tree: Tree) -> str | None:
     """The device tree's text; of a PC, what its maker wrote into it."""
-    for path in ("/proc/device-tree/model", "/sys/firmware/devicetree/base/model"):
-        text = tree.text(path)
-        if text:
-            return text
-    said = cpuinfo(tree).get("Model")
+    said = clean(tree.device_tree("model") or b"") or cpuinfo(tree).get("Model")
     if said:
         return said
     parts = [tree.text(f"{_DMI}/{part}") for part in ("sys_vendor", "product_name")]
@@ -87,7 +83,7 @@ def board_revision(tree: Tree) -> str | None:
     said = cpuinfo(tree).get("Revision")
     if said and len(said) <= 8 and all(one in "0123456789abcdefABCDEF" for one in said):
         return said.lower()
-    raw = tree.data("/proc/device-tree/system/linux,revision", 8)
+    raw = tree.device_tree("system/linux,revision")
     return f"{int.from_bytes(raw, 'big'):x}" if raw and len(raw) == 4 else None
 
 
@@ -102,7 +98,7 @@ def platform(tree: Tree) -> str | None:
 
 def _chip(tree: Tree) -> str | None:
     """`BCM2712` of `raspberrypi,5-model-b` NUL `brcm,bcm2712` NUL."""
-    entries = (tree.data("/proc/device-tree/compatible", 4096) or b"").split(b"\0")
+    entries = (tree.device_tree("compatible") or b"").split(b"\0")
     last = next((entry for entry in reversed(entries) if entry), b"")
     return clean(last.rpartition(b",")[2]).upper() or None
 

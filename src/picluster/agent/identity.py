@@ -34,11 +34,7 @@ def board_id(tree: Tree) -> str | None:
 
 def board_serial(tree: Tree) -> str | None:
     """As the firmware knows it."""
-    for path in ("/proc/device-tree/serial-number", "/sys/firmware/devicetree/base/serial-number"):
-        serial = _serial(tree.text(path))
-        if serial:
-            return serial
-    return _serial(cpuinfo(tree).get("Serial"))
+    return _serial(clean(tree.device_tree("serial-number") or b"")) or _serial(cpuinfo(tree).get("Serial"))
 
 
 def _serial(text: str | None) -> str | None:

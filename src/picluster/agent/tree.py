@@ -11,6 +11,7 @@ import os
 
 MOST_BYTES = 64 * 1024
 """The longest file of interest, /proc/cpuinfo of a large PC, is shorter."""
+DEVICE_TREES = ("/proc/device-tree", "/sys/firmware/devicetree/base")
 LONGEST_TEXT = 512
 """What the service keeps of a text that a board reports."""
 LARGEST_NUMBER = 2**63 - 1
@@ -52,6 +53,14 @@ class Tree:
         """Each line of it as clean text; none when there is no such file."""
         data = self.data(path)
         return [clean(line, MOST_BYTES) for line in data.splitlines()] if data else []
+
+    def device_tree(self, name: str) -> bytes | None:
+        """A property of the board's device tree, by either of the two names that kernels give it."""
+        for folder in DEVICE_TREES:
+            data = self.data(f"{folder}/{name}")
+            if data:
+                return data
+        return None
 
     def text(self, path: str) -> str | None:
         """All of it as one clean line; None also when nothing is left."""

@@ -169,7 +169,8 @@ class AsyncClient:
         except BaseExceptionGroup as several:
             problem = _the_one(several)
         finally:
-            await self._give_back(lease_id)
+            await self._give_back(lease_id, held)
+        problem = problem or flows.lost_before(held.answer)
         if problem is not None:
             raise problem  # here, where the group is not its context: it keeps the cause that it came with
 
@@ -180,11 +181,13 @@ class AsyncClient:
 
         await self.run(flows.keep(self.session, granted), watch)
 
-    async def _give_back(self, lease_id: str) -> bool:
+    async def _give_back(self, lease_id: str, held: AsyncLease | None = None) -> bool:
         """Also while we are being cancelled, but not for long; False when the service could not be told."""
         brief = Session(self.session.where, patience_s=0.0)
         try:
-            await asyncio.shield(asyncio.ensure_future(self.run(flows.release(brief, lease_id))))
+            answer = await asyncio.shield(asyncio.ensure_future(self.run(flows.release(brief, lease_id))))
+            if held is not None:
+                held.answer = answer
         except Unavailable:
             return False
         except PiclusterError:

@@ -508,6 +508,12 @@ def margin_s(ttl_s: float) -> float:
     return min(max(MARGIN_S, ttl_s * MARGIN_SHARE), ttl_s / 2)
 
 
+def lost_before(released: LeaseAnswer) -> LeaseLost | None:
+    """Whether a lease that was to be given back had ended already: then it was somebody else's for a while, unnoticed."""
+    given_back = released.ended in ("released", "cancelled", "")
+    return None if given_back else _lost(released)
+
+
 def _lost(lease: LeaseAnswer) -> LeaseLost:
     by = f" by {lease.ended_by}" if lease.ended_by not in ("", "picluster", lease.holder) else ""
     return LeaseLost(f"The lease has ended: {lease.ended}{by}.", "Ask for a new one.", ended=lease.ended)

@@ -154,7 +154,7 @@ class Client:
         finally:
             held.stop_renewing()
             with suppress(PiclusterError):  # it runs out by itself; the block's own error is worth more
-                self.release(held.id)
+                held.lost = held.lost or flows.lost_before(self.release(held.id))
         held.check()
 
     def acquire(
