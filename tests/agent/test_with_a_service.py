@@ -39,8 +39,11 @@ class BoardProcess:
 
     def __init__(self, pool: ServiceProcess, folder: Path, *arguments: str, url: str = "") -> None:
         self.pool, self.folder = pool, folder
-        self.name = f"pi5-{next(numbers)}"
-        plant(folder / "root", {**PI5, "proc/sys/kernel/hostname": f"{self.name}\n"})
+        number = next(numbers)
+        self.name = f"pi5-{number}"
+        self.serial = f"b03b5cbbaa3f{number:04x}"
+        serial = {"proc/device-tree/serial-number": self.serial + "\0"}
+        plant(folder / "root", {**PI5, **serial, "proc/sys/kernel/hostname": f"{self.name}\n"})
         self.token = folder / "token"
         self.token.write_text(token_for(pool, self.name))
         self.said = folder / "said"
@@ -102,7 +105,7 @@ def take(pool: ServiceProcess, machine: str, **more: Any) -> dict[str, Any]:
 def test_a_board_appears_with_all_that_people_ask_for(pool: ServiceProcess, board: BoardProcess) -> None:
     query = "/api/v1/machines?q=model:pi5 mem>=8G tag:camera arch:* platform:*BCM2712 temp<50"
     [found] = [one for one in pool.get(query).json() if one["name"] == board.name]
-    assert (found["id"], found["address"]) == ("serial:b03b5cbbaa3f0000", "127.0.0.1")
+    assert (found["id"], found["address"]) == (f"serial:{board.serial}", "127.0.0.1")
     assert found["host_keys"] and found["state"] == "free" and found["mode"] == "advisory"
 
 
