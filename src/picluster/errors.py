@@ -11,6 +11,8 @@ class is its default message, and every message or hint says what to do next.
         NotFound  Held  Unsatisfiable  LeaseLost  LeaseConflict  QuotaExceeded  Conflict
       Unavailable            not now; the same request may be repeated safely
       WaitedTooLong          the waiter's own limit is over; it has left the queue
+      MachineTrouble         the pool is well, but the machine itself or the way to it is not; never on the wire
+        NotReached  WrongHost  NotLetIn  ConnectionLost  TransferFailed
 """
 
 from __future__ import annotations
@@ -82,10 +84,37 @@ class Unsatisfiable(Refused):
     code = "unsatisfiable"
 
 
+ENDINGS = {
+    "released": "given back",
+    "cancelled": "given up",
+    "taken_back": "taken back",
+    "expired": "expired, since it was not renewed in time",
+    "unconfirmed": "granted after waiting, and not confirmed in time",
+    "gave_up": "nobody asked for it any more while it waited",
+    "wait_over": "it had waited for as long as it wanted to",
+    "not_after": "its hard limit was reached",
+    "reboot": "its machine rebooted, and it was not to be kept over that",
+    "machine_lost": "its machine has been offline for too long",
+    "machine_merged": "its machine turned out to be another one",
+    "evicted": "its machine was taken out of service, with whoever had it",
+    "board_closed": "its board closed it by itself",
+    "history_went_back": "the service's database went back in time",
+}
+"""Why a lease ended: the API's words, and those for people."""
+
+
 class LeaseLost(Refused):
     """The lease has ended; ask for a new one under a new id."""
 
     code = "lease_lost"
+
+    @classmethod
+    def because(cls, ended: str, ended_by: str, holder: str) -> LeaseLost:
+        """Of a lease of this holder that ended like this; who ended it is named where it was a third one."""
+        by = f" by {ended_by}" if ended_by not in ("", "picluster", holder) else ""
+        why = ENDINGS.get(ended, ended)
+        hint = "Ask for a new lease under a new id."
+        return cls(f"The lease has ended: {why}{by}.", hint, ended=ended, ended_by=ended_by)
 
 
 class LeaseConflict(Refused):
@@ -118,6 +147,42 @@ class WaitedTooLong(PiclusterError):
 
     code = "waited_too_long"
     status = 408
+
+
+class MachineTrouble(PiclusterError):
+    """Something is wrong with a machine, or with the way to it."""
+
+    code = "machine_trouble"
+
+
+class NotReached(MachineTrouble):
+    """The machine did not answer over SSH."""
+
+    code = "not_reached"
+
+
+class WrongHost(MachineTrouble):
+    """Whoever answered is not known to be the machine."""
+
+    code = "wrong_host"
+
+
+class NotLetIn(MachineTrouble):
+    """The machine does not let us in."""
+
+    code = "not_let_in"
+
+
+class ConnectionLost(MachineTrouble):
+    """The connection to the machine broke off."""
+
+    code = "connection_lost"
+
+
+class TransferFailed(MachineTrouble):
+    """Not everything could be copied."""
+
+    code = "transfer_failed"
 
 
 def _tree(cls: type[PiclusterError]) -> dict[str, type[PiclusterError]]:

@@ -233,9 +233,9 @@ def test_a_lease_that_was_lost_unnoticed_is_told_at_the_end(pool: ServiceProcess
         with Client(pool.address, ADMIN) as cluster, cluster.lease(name) as lease:
             taken_back(lease.id)
 
-    with pytest.raises(LeaseLost, match="taken_back by op"):
+    with pytest.raises(LeaseLost, match="taken back by op"):
         block()
-    with pytest.raises(LeaseLost, match="taken_back by op"):
+    with pytest.raises(LeaseLost, match="taken back by op"):
         asyncio.run(story())
 
 

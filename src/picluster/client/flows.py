@@ -515,8 +515,7 @@ def lost_before(released: LeaseAnswer) -> LeaseLost | None:
 
 
 def _lost(lease: LeaseAnswer) -> LeaseLost:
-    by = f" by {lease.ended_by}" if lease.ended_by not in ("", "picluster", lease.holder) else ""
-    return LeaseLost(f"The lease has ended: {lease.ended}{by}.", "Ask for a new one.", ended=lease.ended)
+    return LeaseLost.because(lease.ended, lease.ended_by, lease.holder)
 
 
 # Following

@@ -226,12 +226,7 @@ def renew(ledger: Ledger, ask: Renew) -> Lease:
         )
     _own(lease, ask.by)
     if not lease.live:
-        raise LeaseLost(
-            f"The lease has ended: {lease.ended}.",
-            "Ask for a new lease under a new id.",
-            ended=lease.ended,
-            ended_by=lease.ended_by,
-        )
+        raise LeaseLost.because(lease.ended, lease.ended_by, lease.holder)
     changes: dict[str, object] = {}
     if ask.ttl_s != 0.0:
         changes["ttl_s"] = ask.ttl_s
