@@ -82,7 +82,7 @@ LAYERS = {
     "picluster.joining": Layer(others=PURE | {"shlex", "importlib.resources.files"}),
     "picluster.agent": Layer(),
     "picluster.runner": Layer(
-        ours=["picluster.client", "picluster.errors", VERSION],
+        ours=["picluster.client", "picluster.wire", "picluster.errors", VERSION],
         others=STDLIB | {"asyncssh", "junitparser"},
         only_in={"asyncssh": ["picluster.runner.ssh"]},
     ),
