@@ -47,7 +47,7 @@ HTTP = ("httpx2", "httpx", "requests", "urllib3", "aiohttp", "urllib.request", "
 
 LAYERS = {
     # Imported by whoever imports anything of ours, so by the agent's zipapp and the slimmest script too.
-    "picluster": Layer(ours=["picluster.client", "picluster.errors"], eager=STDLIB),
+    "picluster": Layer(ours=["picluster.client", "picluster.runner", "picluster.errors"], eager=STDLIB),
     "picluster.__main__": Layer(ours=["picluster.cli"]),
     "picluster.errors": Layer(),
     "picluster.pool": Layer(ours=["picluster.errors"], others=PURE),
@@ -94,7 +94,7 @@ LAYERS = {
     ),
     # pytest loads it for everybody who has us installed, whether they use it or not.
     "picluster.pytest_plugin": Layer(
-        ours=["picluster.client", "picluster.runner", "picluster.errors"],
+        ours=["picluster.client", "picluster.runner", "picluster.wire", "picluster.errors"],
         others=STDLIB | {"pytest"},
         eager=STDLIB | {"pytest"},
     ),

@@ -13,6 +13,7 @@ class is its default message, and every message or hint says what to do next.
       WaitedTooLong          the waiter's own limit is over; it has left the queue
       MachineTrouble         the pool is well, but the machine itself or the way to it is not; never on the wire
         NotReached  WrongHost  NotLetIn  ConnectionLost  TransferFailed
+      CommandFailed          a command on a machine did not end well; never on the wire
 """
 
 from __future__ import annotations
@@ -183,6 +184,12 @@ class TransferFailed(MachineTrouble):
     """Not everything could be copied."""
 
     code = "transfer_failed"
+
+
+class CommandFailed(PiclusterError):
+    """A command on a machine did not end with 0."""
+
+    code = "command_failed"
 
 
 def _tree(cls: type[PiclusterError]) -> dict[str, type[PiclusterError]]:

@@ -133,6 +133,11 @@ class PiBoardTable:
         self._ttl = ttl
         self.username = self._session.where.user
 
+    @property
+    def client(self) -> Client:
+        """The same pool with the modern words."""
+        return self._client
+
     # One board
 
     def get(self, id: str) -> PiBoardEntity | None:

@@ -18,12 +18,12 @@ from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from picluster.errors import CommandFailed, ConnectionLost, LeaseLost, Malformed
+from picluster.errors import CommandFailed, ConnectionLost, LeaseLost, Malformed, TransferFailed
+from picluster.runner import shell
 from picluster.runner.keys import Access, access_of
-from picluster.runner.plan import as_line
 from picluster.wire import LeasedMachine
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Board:
         self._connecting = asyncio.Lock()
         self._connection = AsyncExitStack()
         self._reached: Reached | None = None
+        self._working: set[asyncio.Task[Any]] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -119,7 +120,7 @@ class Board:
 
         Raises `CommandFailed` unless it ended with 0, or `check` is false.
         """
-        line = command if isinstance(command, str) else as_line(command)
+        line = command if isinstance(command, str) else shell.line(command)
         ran = self._do(self._run(line, timeout_s, environment, folder, on_output))
         return ran.check() if check else ran
 
@@ -164,15 +165,16 @@ class Board:
 
     async def _get(self, patterns: list[str], into: Path, folder: str) -> list[Path]:
         fetched = await (await self._connected()).get(patterns, folder, into)
-        fetched.check()
-        return fetched.files
+        if fetched.missing:
+            raise TransferFailed(f"{self.machine.name} has no {' and no '.join(fetched.missing)}.")
+        return [into / name for name in fetched.files]
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
         """Carry it out in the loop; an interrupted caller ends it, and so does the loss of the lease."""
         if self._lease is not None and self._lease.lost is not None:
             work.close()
             self._lease.check()
-        future = asyncio.run_coroutine_threadsafe(self._noticing(work), self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._carry_out(work), self._loop)
         try:
             return future.result()
         except CancelledError:
@@ -183,31 +185,34 @@ class Board:
             future.cancel()
             raise
 
-    async def _noticing(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _carry_out(self, work: Coroutine[Any, Any, T]) -> T:
         """A connection that broke off is of no use to the next call: the board may have rebooted since."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._working.add(task)
         try:
             return await work
         except ConnectionLost:
             await self._disconnect()
             raise
+        finally:
+            self._working.discard(task)
 
     async def _connected(self) -> Reached:
-        from picluster.runner.ssh import connect
-
+        connect = _ssh().connect
         async with self._connecting:
-            if self._reached is None:
-                self._reached = await self._connection.enter_async_context(
-                    connect(self.machine, self._access)
-                )
-            return self._reached
+            if self._reached is not None:
+                return self._reached
+            reached: Reached = await self._connection.enter_async_context(connect(self.machine, self._access))
+            self._reached = reached
+            return reached
 
     async def _disconnect(self) -> None:
         self._reached = None
         await self._connection.aclose()
 
     async def _end(self) -> None:
-        mine = asyncio.current_task()
-        working = [task for task in asyncio.all_tasks() if task is not mine]
+        working = list(self._working)
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
@@ -221,3 +226,20 @@ class Board:
 def _of(pieces: list[tuple[str, bytes]], wanted: str = "") -> str:
     """As text. (Put together before it is decoded: a letter may be cut in two.)"""
     return b"".join(piece for stream, piece in pieces if wanted in ("", stream)).decode(errors="replace")
+
+
+def fresh_access(user: str = "") -> Access:
+    """With a key for one lease; `key.public` of it is for the lease's `ssh_public_keys`."""
+    return access_of(user=user, key=_ssh().fresh_key())
+
+
+def _ssh() -> ModuleType:
+    """Loaded when somebody goes to a board, which needs the extra `run`."""
+    try:
+        from picluster.runner import ssh
+    except ModuleNotFoundError as problem:
+        raise Malformed(
+            f"Going to a board needs {problem.name}, which is not installed.",
+            "pip install 'pi-cluster-service[run]'",
+        ) from None
+    return ssh

@@ -37,6 +37,11 @@ class Access:
     password: str = field(default="", repr=False)
     """For boards that do not enforce, when none of the user's keys is taken."""
 
+    @property
+    def public_keys(self) -> tuple[str, ...]:
+        """What the lease is to carry."""
+        return (self.key.public,) if self.key else ()
+
     def user_on(self, machine: LeasedMachine) -> str:
         """An enforced board has one account for holders, whoever they are."""
         return machine.ssh_user if machine.mode == "enforced" else self.user or machine.ssh_user
