@@ -47,6 +47,9 @@ NOTHING_ELSE = {"extra": "forbid"}
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 """A machine's name: a host name and a little more."""
+ADDRESS = re.compile(r"[A-Za-z0-9:\[][A-Za-z0-9.:%_\]-]*")
+"""A host name, IPv4 or IPv6. What begins with a dash, or has blanks or quotes, would be an option or a command to whatever
+program is given it: `ssh`, or the one that switches power."""
 LABEL_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 
 Problems = Iterator[tuple[str, str]]
@@ -79,6 +82,11 @@ def _text(name: str, text: str, longest: int = LONGEST_TEXT) -> Problems:
     problem = text_problem(text, longest)
     if problem:
         yield name, problem
+
+
+def _address(address: str) -> Problems:
+    if not ADDRESS.fullmatch(address):
+        yield "address", "must be a host name or an IP address"
 
 
 def _range(name: str, value: float | None, low: float, high: float) -> Problems:
@@ -207,9 +215,9 @@ class BeatRequest:
     lease granted between two beats, or by the beat itself, would be news only when the wait is over."""
 
     def problems(self) -> Problems:
-        for name in ("id", "address"):
-            if not getattr(self, name):
-                yield name, "must not be empty"
+        if not self.id:
+            yield "id", "must not be empty"
+        yield from _address(self.address)
         if self.id.startswith("legacy:"):
             yield "id", "must not begin with `legacy:`"
         if self.mode is Mode.LEGACY:
@@ -269,9 +277,10 @@ class JoinRequest:
     host_keys: tuple[str, ...] = ()
 
     def problems(self) -> Problems:
-        for name in ("name", "id", "address"):
+        for name in ("name", "id"):
             if not getattr(self, name):
                 yield name, "must not be empty"
+        yield from _address(self.address)
         for name in ("name", "id", "address", "boot_id"):
             yield from _text(name, getattr(self, name))
         if self.id.startswith("legacy:"):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from picluster.errors import NotAllowed
+from picluster.errors import NotAllowed, NotAuthenticated
+from picluster.pool.boards import plain
+from picluster.pool.commands import Beat, Forget
 from picluster.pool.enrolment import machine_name
-from picluster.pool.model import Mode, Presence, Role, Service, Token
-from tests.pool.day import Day
+from picluster.pool.model import Actor, Mode, Presence, Role, Service, Token
+from tests.pool.day import Day, actor
 
 KEYS, OTHER_KEYS = ("ssh-ed25519 AAAA",), ("ssh-ed25519 BBBB",)
 
@@ -155,22 +159,146 @@ def test_a_card_in_another_board_waits_for_a_person(day: Day) -> None:
 # --- Two that are one ---------------------------------------------------------------------------------------
 
 
-def test_a_copied_card_that_joins_puts_both_on_hold(day: Day) -> None:
-    """Boards without a serial share what is on their cards. Nobody can tell which is which, but a person."""
+def test_whoever_says_to_be_a_known_board_gets_nothing_before_a_person_agrees(day: Day) -> None:
+    """Identity and host keys are no secrets. The one that is known keeps beating meanwhile."""
     day.joins("pi5-a", "shelf", serial="card", keys=KEYS)
     day.beats("pi5-a")
-    twin = day.joins("twin", "shelf", wanted="pi5-a", serial="card", keys=KEYS, boot=9)
-    assert (twin.name, twin.service) == ("pi5-a-2", Service.ATTENTION)
-    assert day.machine("pi5-a").service is Service.ATTENTION
-    assert agent_tokens(day, "pi5-a"), "the first keeps beating"
+    (known,) = agent_tokens(day, "pi5-a")
+    claimed = day.joins("twin", "shelf", wanted="pi5-a", serial="card", keys=KEYS, boot=9)
+    assert (claimed.name, claimed.service) == ("pi5-a", Service.ATTENTION)
+    assert known in agent_tokens(day, "pi5-a") and not known.approve
+    (doubted,) = [token for token in agent_tokens(day, "pi5-a") if token != known]
+    assert doubted.approve, "worth nothing yet"
+    day.undrain("pi5-a")
+    (now,) = agent_tokens(day, "pi5-a")
+    assert (now.id, now.approve) == (doubted.id, False)
 
 
-def test_a_board_that_comes_back_after_a_while_is_no_copy(day: Day) -> None:
+def test_no_keys_at_all_are_no_way_in_either(day: Day) -> None:
     day.joins("pi5-a", "shelf", keys=KEYS)
     day.beats("pi5-a")
     day.falls_silent("pi5-a")
-    day.passes(100)
-    assert day.joins("pi5-a", "shelf", keys=KEYS, boot=2).service is Service.IN_SERVICE
+    day.passes(1_000)
+    assert day.joins("thief", "shelf", serial="serial-pi5-a", keys=(), boot=5).service is Service.ATTENTION
+
+
+def test_a_used_up_token_is_no_way_into_boards_that_joined_with_it(day: Day) -> None:
+    join_token(day, "once")
+    day.joins("pi5-a", "once", keys=KEYS)
+    with pytest.raises(NotAllowed, match="as many boards"):
+        day.joins("thief", "once", serial="serial-pi5-a", keys=KEYS, boot=7)
+
+
+def test_a_revoked_join_token_lets_nobody_in(day: Day) -> None:
+    """Also when the question was under way before."""
+    day.revoke("shelf")
+    with pytest.raises(NotAuthenticated, match="revoked"):
+        day.joins("pi5-a", "shelf")
+
+
+def test_an_expired_join_token_lets_nobody_in(day: Day) -> None:
+    day.issue(Token("old", "join", "old", Role.JOIN, "digest", uses_left=1, expires_us=day.wall_us))
+    with pytest.raises(NotAuthenticated, match="expired"):
+        day.joins("pi5-a", "old")
+
+
+def test_a_board_whose_token_is_revoked_in_the_same_batch_is_not_heard(day: Day) -> None:
+    """Or a forgotten board would be back at once."""
+    day.joins("pi5-a", "shelf", keys=KEYS)
+    (token,) = agent_tokens(day, "pi5-a")
+    by = Actor("agent:pi5-a", Role.AGENT, machine="pi5-a", token=token.id)
+    beat = Beat(by, "pi5-a", day.boards["pi5-a"].report)
+    _, answer = day.turn(Forget(actor("op"), "pi5-a"), beat)
+    assert isinstance(answer, NotAuthenticated)
+    assert "pi5-a" not in day.pool.ledger.roster.machines
+
+
+def test_a_forgotten_board_that_joins_again_brings_its_past_and_no_doubt_about_the_pool(day: Day) -> None:
+    """Its fence is later than any that the new row knows; that proves nothing, since it was this pool's."""
+    day.joins("pi5-a", "shelf", keys=KEYS)
+    day.beats("pi5-a", mode=Mode.ENFORCED)
+    day.ask("ann", "a", "pi5-a")
+    day.opens("pi5-a")
+    fence = day.machine("pi5-a").fence
+    day.release("a")
+    day.forget("pi5-a")
+    epoch = day.pool.ledger.state.epoch
+    day.joins("pi5-a", "shelf", keys=KEYS)
+    assert day.machine("pi5-a").cleaning == fence, "what is owed stays owed"
+    day.beats("pi5-a", mode=Mode.ENFORCED, fence=fence, closed=False)
+    assert day.pool.ledger.state.epoch == epoch
+    day.ask("bob", "b", "pi5-a")
+    assert day.state("b") == "waiting"
+    day.beats("pi5-a", fence=fence, closed=True)
+    assert day.state("b") == "held"
+
+
+def test_a_board_long_forgotten_raises_no_epoch(day: Day) -> None:
+    day.board("pi", Mode.ENFORCED)
+    day.ask("ann", "a", "pi")
+    day.opens("pi")
+    fence = day.machine("pi").fence
+    day.release("a")
+    day.closes("pi")
+    day.forget("pi")
+    day.now += 100_000
+    day.wait()
+    epoch = day.pool.ledger.state.epoch
+    assert day.beats("pi", fence=fence, closed=True).fence == fence
+    assert day.pool.ledger.state.epoch == epoch
+
+
+def test_a_name_that_somebody_made_a_token_for_is_taken(day: Day) -> None:
+    day.issue(Token("by-hand", "agent", "pi5-a", Role.AGENT, "digest"))
+    assert day.joins("pi5-a", "shelf").name == "pi5-a-2"
+    assert day.token("by-hand").revoked is False
+
+
+def test_host_keys_that_come_after_the_first_beat_are_taken_over(day: Day) -> None:
+    """On a card's first boot sshd makes its keys when the agent runs already."""
+    machine = day.board("pi")
+    assert plain(machine, day.boards["pi"].report, 1, day.wall_us, day.policy)
+    day.boards["pi"] = replace(day.boards["pi"], keys=KEYS)
+    assert not plain(machine, day.boards["pi"].report, 1, day.wall_us, day.policy)
+    assert day.beats("pi").host_keys == KEYS
+
+
+def test_a_claim_that_was_taken_back_is_not_believed_later(day: Day) -> None:
+    """The card is in its own board again: what it said in between is over."""
+    day.board("pi")
+    day.beats("pi", keys=KEYS)
+    day.beats("pi", serial="other", keys=OTHER_KEYS)
+    day.beats("pi", serial="serial-pi", keys=KEYS)
+    machine = day.undrain("pi")
+    assert (machine.id, machine.host_keys) == ("serial-pi", KEYS)
+
+
+def test_a_pending_board_displaces_nobody(day: Day) -> None:
+    """Else whoever has a join token could take over a locked board of the old protocol by its address."""
+    join_token(day, "strict", approve=True)
+    day.board("old", Mode.LEGACY)
+    day.lock("ann", "old", "a")
+    day.joins("new", "strict", address="10.7.7.7")
+    day.beats("new", address=day.boards["old"].address)
+    assert day.has("a") == "old"
+    assert day.machine("old").address == day.boards["old"].address
+
+
+def test_revoked_tokens_are_forgotten_after_a_day(day: Day) -> None:
+    for _ in range(20):
+        day.joins("pi5-a", "shelf", keys=KEYS)
+    assert len(day.pool.ledger.roster.tokens) > 20
+    day.now += 90_000
+    day.wait()
+    assert len(day.pool.ledger.roster.tokens) == 2
+
+
+def test_an_empty_boot_id_says_nothing(day: Day) -> None:
+    day.board("pi")
+    report = day.boards["pi"].report
+    by = Actor("pi", Role.AGENT, machine="pi")
+    for boot_id in ("", report.boot_id):
+        assert day.take(Beat(by, "pi", replace(report, boot_id=boot_id))).service is Service.IN_SERVICE
 
 
 def test_two_boards_that_beat_in_turn_with_one_token_are_noticed(day: Day) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from picluster.pool.commands import NotePower
 from picluster.pool.health import COOLED_C, IGNORE_LABEL, WORDS, findings
 from picluster.pool.model import Mode, OnReboot, Presence, Service
 from picluster.pool.policy import Policy
-from tests.pool.day import SLACK_S, Day
+from tests.pool.day import SLACK_S, Day, actor
 
 POLICY = Policy()
 COOL, HOT = {"temperature": 50.0}, {"temperature": POLICY.hot_c}
@@ -199,9 +200,10 @@ def test_a_person_who_undrains_an_ailing_board_is_told_again(day: Day) -> None:
 
 def test_a_board_that_reboots_all_the_time_is_broken(day: Day) -> None:
     for _ in range(POLICY.stumbles - 1):
-        day.reboots("pi")
         day.passes(60)
+        day.reboots("pi")
     assert day.machine("pi").service is Service.IN_SERVICE
+    day.passes(60)
     day.reboots("pi")
     assert day.machine("pi").service is Service.QUARANTINED
     assert "4 times in 60 min" in day.machine("pi").reason
@@ -223,6 +225,40 @@ def test_what_a_holder_does_with_a_board_is_the_holders_business(day: Day) -> No
     for _ in range(2 * POLICY.stumbles):
         day.reboots("pi")
     assert day.machine("pi").service is Service.IN_SERVICE
+
+
+def test_a_power_cut_is_one_stumble_and_not_two(day: Day) -> None:
+    """A board is silent for a while and then has booted; two cuts in an hour must not take out a whole lab."""
+    for _ in range(POLICY.stumbles - 1):
+        day.falls_silent("pi")
+        day.passes(POLICY.offline_s + SLACK_S)
+        day.reboots("pi")
+        day.passes(60)
+    assert day.machine("pi").service is Service.IN_SERVICE
+
+
+def test_a_board_is_not_blamed_for_what_people_do_to_its_power(day: Day) -> None:
+    for _ in range(2 * POLICY.stumbles):
+        day.take(NotePower(actor("op"), "pi", "cycle"))
+        day.passes(30)
+        day.reboots("pi")
+    assert day.machine("pi").service is Service.IN_SERVICE
+
+
+def test_a_service_whose_own_clock_is_wrong_takes_nobody_out() -> None:
+    """Most boards say otherwise: then it is not the boards."""
+    day = Day()
+    names = [f"pi-{i}" for i in range(4)]
+    for name in names:
+        day.board(name)
+        day.beats(name, telemetry={"clock_us": 1})
+    day.passes(2 * POLICY.ail_s)
+    assert {day.machine(name).service for name in names} == {Service.IN_SERVICE}
+    for name in names[1:]:
+        day.beats(name, telemetry={"clock_us": day.wall_us})
+    day.beats(names[0], telemetry={"clock_us": 2, **HOT})
+    day.passes(POLICY.ail_s)
+    assert day.machine(names[0]).service is Service.QUARANTINED
 
 
 def test_a_reboot_now_and_then_is_no_trouble(day: Day) -> None:

@@ -165,7 +165,52 @@ def forgetting(day: Day) -> None:
     assert "pi-1" not in day.pool.ledger.roster.tombstones
 
 
-STORIES = (a_queue, setting_aside, cleaning_and_failing, old_and_new, going_back, credentials, forgetting)
+def the_same_board(day: Day) -> None:
+    """Two with one identity: which of them had it first does not depend on what changed last."""
+    day.issue(Token("shelf", "join", "shelf", Role.JOIN, "digest", uses_left=9))
+    day.board("first")
+    day.now += 1
+    day.board("second")
+    day.beats("second", serial="serial-first")
+    day.undrain("second")
+    day.now += 1
+    day.amend("first", comment="changed last")
+    assert day.joins("again", "shelf", serial="serial-first", boot=7).name == "first"
+    day.forget("first")
+    assert day.joins("and again", "shelf", serial="serial-first", boot=8).name == "second"
+    day.undrain("second")
+    day.joins("and again", "shelf", serial="serial-first", boot=9)
+    day.now += 90_000
+    day.wait()
+
+
+def ailing_and_judged(day: Day) -> None:
+    for number in (1, 2, 3):
+        day.board(f"pi-{number}")
+    day.ask("ann", "ann", "pi-1")
+    day.opens("pi-1")
+    day.beats("pi-1", telemetry={"under_voltage": True})
+    day.release("ann")
+    day.ends("pi-1", hot=0, disk=0, under_voltage=1)
+    for number in (2, 3):
+        day.beats(f"pi-{number}", telemetry={"clock_us": 1})
+    day.ask("bob", "bob", "pi-2")
+    day.release("bob")
+    day.passes(1_000)
+    day.reboots("pi-3")
+
+
+STORIES = (
+    a_queue,
+    setting_aside,
+    cleaning_and_failing,
+    old_and_new,
+    going_back,
+    credentials,
+    forgetting,
+    the_same_board,
+    ailing_and_judged,
+)
 
 
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)

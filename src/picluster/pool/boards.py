@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from picluster.errors import Conflict, NotAllowed
-from picluster.pool import enrolment, health, leases, verdict
+from picluster.errors import Conflict, NotAllowed, NotAuthenticated
+from picluster.pool import enrolment, health, leases, succession, verdict
 from picluster.pool.commands import Beat, Report, UpdateAddress
 from picluster.pool.ledger import Ledger
 from picluster.pool.model import (
+    LEGACY_PREFIX,
     SYSTEM,
     Actor,
     Heard,
@@ -74,22 +75,28 @@ def beat(ledger: Ledger, said: Beat) -> Machine:
             f"This token is for {said.by.machine}, not for {said.machine}.",
             "Each board has a token of its own.",
         )
+    _still_trusted(ledger, said.by)
     report = said.report
     standing = ledger.roster.machine_at(report.address)
+    if machine is not None and machine.service is Service.PENDING and standing not in (None, machine):
+        report = replace(report, address=machine.address)  # nobody has looked at it: it displaces nobody
+        standing = machine
     if machine is not None and machine.mode is Mode.LEGACY and machine is not standing:
-        raise Conflict(
-            f"A board of the old protocol, at {machine.address}, is called {machine.name} already.",
-            f"Give this one another name, or `picluster delete {machine.name}` if it is gone.",
-        )
+        if not _joined(ledger, said.by):
+            raise Conflict(
+                f"A board of the old protocol, at {machine.address}, is called {machine.name} already.",
+                f"Give this one another name, or `picluster delete {machine.name}` if it is gone.",
+            )
+        standing = machine  # it joined there, and has another address by now
     if machine is not None and ledger.overtaken(machine.name, report.boot_id, report.seq):
         return machine  # what it says was true before what we know
     name = machine.name if machine is not None else said.machine
     if standing is not None and standing.mode is Mode.LEGACY and report.mode is not Mode.LEGACY:
-        machine = enrolment.take_over(ledger, name, standing, machine)
+        machine = succession.take_over(ledger, name, standing, machine)
     elif standing is not None and standing.name != name:
         ledger.save(replace(standing, address=""))
     if machine is None:
-        machine = enrolment.introduced(ledger, _register(ledger, said.machine, report))
+        machine = enrolment.look_twice(ledger, _register(ledger, said.machine, report))
     _hear(ledger, machine.name, report, said.heard_us)
     report = enrolment.recognised(ledger, machine, report)
     machine = _reported(ledger, ledger.roster.machines[machine.name], report)
@@ -104,14 +111,24 @@ def _examined(ledger: Ledger, machine: Machine, report: Report, heard_us: int) -
     return health.examine(ledger, machine, found)
 
 
+def _still_trusted(ledger: Ledger, by: Actor) -> None:
+    """Whoever let the beat in has looked at an older copy: the token may be revoked in this very batch."""
+    token = ledger.roster.tokens.get(by.token)
+    if by.token and (token is None or token.revoked or token.approve):
+        raise NotAuthenticated("This board's token was revoked.", "Make a new one: `picluster join`.")
+
+
+def _joined(ledger: Ledger, by: Actor) -> bool:
+    """Whether this board got its token by joining, so that its name was chosen for it."""
+    token = ledger.roster.tokens.get(by.token)
+    return token is not None and bool(token.boot_id)
+
+
 def _register(ledger: Ledger, name: str, report: Report) -> Machine:
-    name = ledger.roster.unique_name(name)
-    before = ledger.roster.tombstones.get(name)
-    if before is not None and before.id != report.id:
-        before = None
-    machine = ledger.save(
+    machine = enrolment.introduce(
+        ledger,
         Machine(
-            name=name,
+            name=ledger.roster.unique_name(name),
             id=report.id,
             address=report.address,
             mode=report.mode,
@@ -119,20 +136,11 @@ def _register(ledger: Ledger, name: str, report: Report) -> Machine:
             comment=report.comment or "",
             board_labels=report.labels,
             boot_id=report.boot_id,
-            presence_since_s=ledger.now,
             seen_epoch=ledger.state.epoch,
-            fence=before.fence if before else 0,
-            cleaning=before.cleaning if before else 0,
-            cleaning_since_s=ledger.now,
-            registered_us=ledger.wall_us,
-        )
+        ),
     )
-    ledger.note(
-        "machine.registered",
-        SYSTEM,
-        machine=machine.name,
-        detail={"address": machine.address, "id": machine.id},
-    )
+    detail = {"address": machine.address, "id": machine.id}
+    ledger.note("machine.registered", SYSTEM, machine=machine.name, detail=detail)
     return machine
 
 
@@ -198,6 +206,10 @@ def _witness(ledger: Ledger, machine: Machine, report: Report) -> Machine:
                 ledger, machine, f"it reports fence {report.fence}, which no service can have granted"
             )
         return machine
+    if report.fence < machine.registered_us and report.fence <= ledger.state.revision:
+        return ledger.save(  # it was in this pool before, and was forgotten: no proof of anything
+            replace(machine, fence=report.fence, reported_fence=report.fence, reported_closed=report.closed)
+        )
     if report.fence > ledger.state.revision:
         ledger.state = replace(ledger.state, revision=report.fence)
     unknown_here = report.fence > ledger.state.epoch_since
@@ -222,17 +234,17 @@ def _witness(ledger: Ledger, machine: Machine, report: Report) -> Machine:
 
 
 def _boot(ledger: Ledger, machine: Machine, report: Report) -> Machine:
-    if machine.boot_id == report.boot_id:
+    if report.boot_id in ("", machine.boot_id):
         return machine
-    before, came_back = machine.boot_id, report.boot_id and report.boot_id == machine.former_boot_id
+    before, came_back = machine.boot_id, report.boot_id == machine.former_boot_id
     machine = ledger.save(replace(machine, boot_id=report.boot_id, former_boot_id=before))
     if came_back:
         return enrolment.attend(ledger, machine, "two boards report as it, in turn: was its card copied?")
-    if before and report.boot_id:
+    if before:
         ledger.note("machine.rebooted", SYSTEM, machine=machine.name)
         if machine.lease:
             leases.rebooted(ledger, machine, ledger.roster.leases[machine.lease])
-        else:
+        elif machine.presence_since_s < ledger.now:  # else its silence was counted already
             health.stumbled(ledger, machine)
     return ledger.roster.machines[machine.name]
 
@@ -294,7 +306,7 @@ def update_address(ledger: Ledger, said: UpdateAddress) -> Machine:
         _hear(ledger, machine.name, report, said.heard_us)
         return machine
     if machine.mode is not Mode.LEGACY:
-        return enrolment.other_program(ledger, machine, report)
+        return succession.other_program(ledger, machine, report)
     _hear(ledger, machine.name, report, said.heard_us)
     machine = _reported(ledger, machine, replace(report, id=machine.id))
     return _examined(ledger, machine, report, said.heard_us)
@@ -319,7 +331,11 @@ def overdue(ledger: Ledger, machine: Machine) -> None:
             leases.quarantine(ledger, machine, f"did not report clean within {policy.clean_s:g} s")
     elif machine.lease and now >= machine.presence_since_s + policy.dead_machine_s:
         lease = ledger.roster.leases[machine.lease]
-        if lease.state is LeaseState.HELD and not lease.open_ended and not lease.holder.startswith(LEGACY_ID):
+        if (
+            lease.state is LeaseState.HELD
+            and not lease.open_ended
+            and not lease.holder.startswith(LEGACY_PREFIX)
+        ):
             leases.end(
                 ledger, lease, "machine_lost", SYSTEM, reason=f"{machine.name} has been offline for too long"
             )

@@ -35,7 +35,7 @@ def amend(ledger: Ledger, change: Amend) -> Machine:
     if change.service is not None:
         new = replace(new, by_rule=False)
     if change.service is Service.IN_SERVICE and machine.service is not Service.IN_SERVICE:
-        new = _looked_after(ledger, enrolment.believed(new))
+        new = _looked_after(ledger, enrolment.believed(ledger, new))
     if new != machine:
         machine = ledger.save(new)
         kind = f"machine.{change.service.value}" if change.service else "machine.amended"
@@ -113,13 +113,14 @@ def _named(ledger: Ledger, name: str) -> Machine:
 
 
 def note_power(ledger: Ledger, power: NotePower) -> Machine:
-    """Who switched the power of which machine, and what came of it, is in the record."""
+    """Who switched the power of which machine, and what came of it, is in the record; the board is not blamed for it."""
     machine = _named(ledger, power.machine)
     if power.by.role < Role.OPERATOR:
         raise NotAllowed("Power is switched by operators.", "Ask an operator.")
     kind, detail = "machine.power", {"action": power.action}
     if power.outcome:
         kind, detail = "machine.powered", {**detail, "outcome": power.outcome}
+    machine = ledger.save(replace(machine, powered_s=ledger.now))
     lease = ledger.roster.leases.get(machine.lease)
     ledger.note(kind, power.by, machine=machine.name, lease=lease, detail=detail)
     return machine

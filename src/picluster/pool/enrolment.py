@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from picluster.errors import NotAllowed
-from picluster.pool import leases
+from picluster.errors import NotAllowed, NotAuthenticated
 from picluster.pool.commands import Join, Report
 from picluster.pool.ledger import Ledger
-from picluster.pool.model import SYSTEM, Lease, Machine, Mode, Presence, Service, Token
+from picluster.pool.model import SYSTEM, Machine, Mode, Presence, Service, Token
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")
 _NOT_AT_THEIR_START = re.compile(r"^[^A-Za-z0-9]+")
@@ -30,64 +29,102 @@ def machine_name(wanted: str) -> str:
 
 
 def join(ledger: Ledger, ask: Join) -> Machine:
-    """A board is let in with a join token, and gets a token of its own. Asking again is the same machine.
+    """A board is let in with a join token, and gets a token of its own.
 
-    Raises `NotAllowed` when the join token has let in as many boards as it may.
+    Asking again, with the same join token in the same boot, is the same machine and costs no use. Whoever says to be a
+    board that is known already gets a token that is worth nothing until a person agrees: identity and host keys
+    are no secrets. Raises `NotAllowed` when the join token is over, or has let in as many boards as it may.
     """
-    join_token = ledger.roster.tokens[ask.by.token]
-    known, doubt = _recognise(ledger, ask)
-    again = known is not None and any(
-        token.issued_by == ask.by.token for token in _agent_tokens(ledger, known)
-    )
-    if not again:
+    join_token = _valid(ledger, ask)
+    known = ledger.roster.machine_of_board(ask.id) or _legacy_at(ledger, ask.address)
+    before = _asked_before(ledger, known, ask)
+    if not before:
         _use_up(ledger, join_token)
+    doubtful = known is not None and known.mode is not Mode.LEGACY and not before
     machine = known or _newcomer(ledger, ask)
-    if doubt:
-        machine = attend(ledger, machine, doubt, claimed_host_keys=ask.host_keys)
-    elif join_token.approve and not again:
+    if doubtful:
+        reason = "a board joined that says to be this one: was its card rewritten, or copied?"
+        machine = attend(ledger, machine, reason, claimed_host_keys=ask.host_keys)
+    elif join_token.approve and not before:
         machine = _pend(ledger, machine)
-    shut_out(ledger, machine)
-    ledger.save(replace(ask.token, name=machine.name, issued_by=ask.by.token))
+    for token in before:
+        _revoke(ledger, token)
+    token = replace(ask.token, name=machine.name, issued_by=ask.by.token, approve=doubtful)
+    ledger.save(replace(token, boot_id=ask.boot_id))
     detail = {"address": ask.address, "id": ask.id, "token": join_token.id}
     ledger.note("machine.joined", ask.by, machine=machine.name, detail=detail)
     return machine
 
 
-def _recognise(ledger: Ledger, ask: Join) -> tuple[Machine | None, str]:
-    """The machine that this is already, if it is one; and what is doubtful about it."""
-    known = ledger.roster.machine_of_board(ask.id)
-    if known is None:
-        standing = ledger.roster.machine_at(ask.address)
-        return (standing if standing and standing.mode is Mode.LEGACY else None), ""
-    if not _same_keys(known, ask.host_keys):
-        return known, "it joined again with other SSH host keys, as a rewritten card does, or another board"
-    if known.presence is Presence.ONLINE and known.boot_id not in ("", ask.boot_id):
-        doubt = f"another board joined with its identity, {ask.id}: is one a copy of the other's card?"
-        attend(ledger, known, doubt)
-        return None, f"it has the identity of {known.name}, {ask.id}: is one a copy of the other's card?"
-    return known, ""
+def _valid(ledger: Ledger, ask: Join) -> Token:
+    """The join token as it is now: whoever let the question in has looked at an older copy."""
+    token = ledger.roster.tokens.get(ask.by.token)
+    over = token is None or token.revoked or 0 < token.expires_us <= ledger.wall_us
+    if token is None or over:
+        raise NotAuthenticated(
+            "This join token has expired or was revoked.", "`picluster join` makes another one."
+        )
+    return token
+
+
+def _legacy_at(ledger: Ledger, address: str) -> Machine | None:
+    standing = ledger.roster.machine_at(address)
+    return standing if standing and standing.mode is Mode.LEGACY else None
+
+
+def _asked_before(ledger: Ledger, known: Machine | None, ask: Join) -> list[Token]:
+    """What this very boot of this board got already by this join token. The boot id is nobody else's to know."""
+    if known is None or not ask.boot_id:
+        return []
+    return [
+        token
+        for token in agent_tokens(ledger, known.name)
+        if token.issued_by == ask.by.token and token.boot_id == ask.boot_id
+    ]
 
 
 def _use_up(ledger: Ledger, token: Token) -> None:
     if not token.uses_left:
         raise NotAllowed(
             "This join token has let in as many boards as it may.",
-            "An admin makes another one: `picluster join`.",
+            "An operator makes another one: `picluster join`.",
         )
     ledger.save(replace(token, uses_left=token.uses_left - 1))
 
 
 def _newcomer(ledger: Ledger, ask: Join) -> Machine:
     """It stands in the list at once, and is offline until its first beat."""
-    return ledger.save(
+    return introduce(
+        ledger,
         Machine(
-            name=ledger.roster.unique_name(machine_name(ask.name)),
+            name=_free_name(ledger, machine_name(ask.name)),
             id=ask.id,
             address=ask.address,
-            boot_id=ask.boot_id,
             host_keys=ask.host_keys,
+            boot_id=ask.boot_id,
             presence=Presence.OFFLINE,
+        ),
+    )
+
+
+def _free_name(ledger: Ledger, wanted: str) -> str:
+    """One that no machine has, nor a board that somebody has made a token for by hand."""
+    name, number = ledger.roster.unique_name(wanted), 2
+    while agent_tokens(ledger, name):
+        name, number = ledger.roster.unique_name(f"{wanted}-{number}"), number + 1
+    return name
+
+
+def introduce(ledger: Ledger, machine: Machine) -> Machine:
+    """A machine that is new to the pool; or back, and then it still has to clean up behind its last holder."""
+    before = ledger.roster.tombstones.get(machine.name)
+    if before is not None and before.id == machine.id:
+        machine = replace(machine, fence=before.fence, cleaning=before.cleaning)
+    return ledger.save(
+        replace(
+            machine,
             presence_since_s=ledger.now,
+            cleaning_since_s=ledger.now,
             registered_us=ledger.wall_us,
         )
     )
@@ -98,28 +135,32 @@ def _pend(ledger: Ledger, machine: Machine) -> Machine:
     return ledger.save(replace(machine, service=Service.PENDING, reason=reason))
 
 
-def _agent_tokens(ledger: Ledger, machine: Machine) -> list[Token]:
-    ids = ledger.roster.agent_tokens.get(machine.name, ())
-    return [token for token in map(ledger.roster.tokens.__getitem__, ids) if not token.revoked]
+def agent_tokens(ledger: Ledger, name: str) -> list[Token]:
+    """Those of a machine's board that are not revoked."""
+    ids = ledger.roster.agent_tokens.get(name.casefold(), ())
+    return [ledger.roster.tokens[token_id] for token_id in ids]
 
 
 def shut_out(ledger: Ledger, machine: Machine) -> None:
     """The tokens that its board had are worth nothing any more."""
-    for token in _agent_tokens(ledger, machine):
-        ledger.save(replace(token, revoked=True, revoked_s=ledger.now))
+    for token in agent_tokens(ledger, machine.name):
+        _revoke(ledger, token)
+
+
+def _revoke(ledger: Ledger, token: Token) -> None:
+    ledger.save(replace(token, revoked=True, revoked_s=ledger.now))
 
 
 # Knowing again
 
 
-def introduced(ledger: Ledger, machine: Machine) -> Machine:
+def look_twice(ledger: Ledger, machine: Machine) -> Machine:
     """A machine that came with a token made for it by hand: perhaps its board is in the pool under another name."""
     other = ledger.roster.machine_of_board(machine.id)
     if other is None or other.name == machine.name:
         return machine
-    return attend(
-        ledger, machine, f"it has the identity of {other.name}, {machine.id}: delete the one that is gone"
-    )
+    reason = f"it has the identity of {other.name}, {machine.id}: delete the one that is gone"
+    return attend(ledger, machine, reason)
 
 
 def recognised(ledger: Ledger, machine: Machine, report: Report) -> Report:
@@ -131,32 +172,23 @@ def recognised(ledger: Ledger, machine: Machine, report: Report) -> Report:
     if machine.mode is Mode.LEGACY:
         return report
     keys = report.host_keys if report.host_keys and not machine.host_keys else machine.host_keys
-    another = report.id not in (machine.id, machine.claimed_id)
-    new_keys = not _same_keys(machine, report.host_keys) and report.host_keys != machine.claimed_host_keys
-    if another:
-        attend(
-            ledger,
-            machine,
-            f"it reports another identity, {report.id}: is its card in another board?",
-            claimed_id=report.id,
-            claimed_host_keys=report.host_keys,
-        )
-    elif new_keys:
-        attend(
-            ledger,
-            machine,
-            "its SSH host keys have changed: was its card rewritten?",
-            claimed_host_keys=report.host_keys,
-        )
+    if report.id != machine.id:
+        reason = f"it reports another identity, {report.id}: is its card in another board?"
+        attend(ledger, machine, reason, claimed_id=report.id, claimed_host_keys=report.host_keys)
+    elif not _same_keys(machine, report.host_keys):
+        reason = "its SSH host keys have changed: was its card rewritten?"
+        attend(ledger, machine, reason, claimed_host_keys=report.host_keys)
+    elif machine.claimed_id or (machine.claimed_host_keys and not _doubted_tokens(ledger, machine)):
+        ledger.save(replace(machine, claimed_id="", claimed_host_keys=()))
     return replace(report, id=machine.id, host_keys=keys)
 
 
 def says_what_is_known(machine: Machine, report: Report) -> bool:
     """Whether a report has nothing new of who the board is, compared with what is known or already doubted."""
-    return report.id in (machine.id, machine.claimed_id or machine.id) and (
-        report.host_keys in (machine.host_keys, machine.claimed_host_keys)
-        or _same_keys(machine, report.host_keys)
-    )
+    if machine.claimed_id or machine.claimed_host_keys:
+        return (report.id, report.host_keys) == (machine.claimed_id or machine.id, machine.claimed_host_keys)
+    first = bool(report.host_keys) and not machine.host_keys
+    return report.id == machine.id and _same_keys(machine, report.host_keys) and not first
 
 
 def _same_keys(machine: Machine, host_keys: tuple[str, ...]) -> bool:
@@ -172,22 +204,30 @@ def attend(
     claimed_id: str = "",
     claimed_host_keys: tuple[str, ...] = (),
 ) -> Machine:
-    """It is not granted until a person has looked, and what it claims is remembered for them."""
-    machine = ledger.save(
-        replace(
-            ledger.roster.machines[machine.name],
-            service=Service.ATTENTION,
-            reason=reason,
-            claimed_id=claimed_id,
-            claimed_host_keys=claimed_host_keys,
-        )
+    """It is not granted until a person has looked, and what it claims is remembered for them. Said once."""
+    machine = ledger.roster.machines[machine.name]
+    new = replace(
+        machine,
+        service=Service.ATTENTION,
+        reason=reason,
+        claimed_id=claimed_id or machine.claimed_id,
+        claimed_host_keys=claimed_host_keys or machine.claimed_host_keys,
     )
+    if new == machine:
+        return machine
+    machine = ledger.save(new)
     ledger.note("machine.attention", SYSTEM, machine=machine.name, detail={"reason": reason})
     return machine
 
 
-def believed(machine: Machine) -> Machine:
-    """A person has looked: it is who it claims to be."""
+def believed(ledger: Ledger, machine: Machine) -> Machine:
+    """A person has looked: it is who it claims to be. A board that joined in its name takes the place of the one before."""
+    doubted = _doubted_tokens(ledger, machine)
+    for token in agent_tokens(ledger, machine.name) if doubted else ():
+        if token is doubted[-1]:
+            ledger.save(replace(token, approve=False))
+        else:
+            _revoke(ledger, token)
     return replace(
         machine,
         id=machine.claimed_id or machine.id,
@@ -197,48 +237,7 @@ def believed(machine: Machine) -> Machine:
     )
 
 
-# One board, both programs
-
-
-def take_over(ledger: Ledger, name: str, legacy: Machine, known: Machine | None) -> Machine | None:
-    """An enrolled machine appears where an old-protocol one stood: it is that one, with its lease and history."""
-    if legacy.name == name:
-        ledger.note("machine.enrolled", SYSTEM, machine=name, detail={"was": legacy.id})
-        return legacy
-    lease = ledger.roster.leases.get(legacy.lease)
-    if lease is not None and known is not None and _has_been_elsewhere(known, lease):
-        reason = f"{legacy.name} is {name}, which has had holders of its own since"
-        leases.end(ledger, lease, "machine_merged", SYSTEM, reason=reason)
-        lease, legacy = None, ledger.roster.machines[legacy.name]
-    ledger.save(replace(legacy, lease="", address="", deleted=True, deleted_s=ledger.now))
-    fence = max(legacy.fence, known.fence if known else 0)
-    heir = known or replace(legacy, name=name, registered_us=ledger.wall_us)
-    heir = replace(
-        heir, fence=fence, lease=legacy.lease or heir.lease, comment=heir.comment or legacy.comment
-    )
-    heir = replace(heir, labels={**legacy.labels, **heir.labels}, address=legacy.address)
-    heir = ledger.save(heir)
-    if lease is not None:
-        machines = tuple(name if held == legacy.name else held for held in lease.machines)
-        ledger.save(replace(lease, machines=machines))
-    ledger.note("machine.enrolled", SYSTEM, machine=name, detail={"was": legacy.id, "name": legacy.name})
-    return heir
-
-
-def _has_been_elsewhere(known: Machine, lease: Lease) -> bool:
-    """Whether an enrolled board has a history of its own since this lock: then nobody can have used it as that one."""
-    return bool(known.lease or known.cleaning or known.fence > lease.fence)
-
-
-def other_program(ledger: Ledger, machine: Machine, report: Report) -> Machine:
-    """An update for an enrolled machine's address changes nothing, unless another board keeps sending it."""
-    host = str(report.facts.get("host_name") or "")
-    ours = str(machine.facts.get("host_name") or machine.name)
-    if not host or host.casefold() == ours.casefold():
-        return ledger.save(replace(machine, strange_updates=0)) if machine.strange_updates else machine
-    strange = machine.strange_updates + 1
-    machine = ledger.save(replace(machine, strange_updates=strange))
-    if strange >= ledger.policy.strange_updates and machine.service is Service.IN_SERVICE:
-        reason = f"another board, {host!r}, reports from its address {machine.address}"
-        machine = attend(ledger, machine, reason)
-    return machine
+def _doubted_tokens(ledger: Ledger, machine: Machine) -> list[Token]:
+    """Of boards that say to be this one; the newest last."""
+    tokens = [token for token in agent_tokens(ledger, machine.name) if token.approve]
+    return sorted(tokens, key=lambda token: (token.issued_us, token.id))

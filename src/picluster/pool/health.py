@@ -31,6 +31,9 @@ AT_ONCE = ("under_voltage", "read_only_root", "cannot_enforce")
 IGNORE_LABEL = "health.ignore"
 """An operator's label, as in `health.ignore=throttled,hot`: this board is meant to be like that."""
 
+SWITCHED_S = 300.0
+"""After its power was switched by a person a board may be silent and boot."""
+
 COOLED_C = 5.0
 """A hot board counts as hot until it is so much below, or it would come and go with every draught."""
 
@@ -52,9 +55,7 @@ def findings(
     """What is wrong with a board that reports this now, in the order of `WORDS`. A board may say anything: what is no
     number is nothing. Called for each beat, ten thousand times a second in a large lab."""
     said, found = telemetry.get, []
-    firmware = said("firmware")
-    bits = firmware if type(firmware) is int else 0
-    if said("under_voltage") is True or bits & _FIRMWARE_UNDER_VOLTAGE or _alarmed(said("since_open")):
+    if under_voltage(telemetry) or _alarmed(said("since_open")):
         found.append("under_voltage")
     if said("read_only_root") is True:
         found.append("read_only_root")
@@ -62,19 +63,34 @@ def findings(
         found.append("cannot_enforce")
     if _too_hot(known, said("temperature"), policy):
         found.append("hot")
-    if said("frequency_capped") is True or bits & _FIRMWARE_THROTTLED:
+    if throttled(telemetry):
         found.append("throttled")
-    free, total = _number(said("disk_free")), _number(said("disk_total"))
+    free, total = number(said("disk_free")), number(said("disk_total"))
     if free is not None and total and free < policy.disk_full * total:
         found.append("disk_full")
-    clock_us = _number(said("clock_us"))
+    clock_us = number(said("clock_us"))
     if clock_us is not None and abs(clock_us - wall_us) > policy.clock_off_s * 1e6:
         found.append("clock_wrong")
     return _not_meant(known, found) if found else ()
 
 
+def under_voltage(telemetry: Mapping[str, Any]) -> bool:
+    """Just now."""
+    return telemetry.get("under_voltage") is True or bool(_firmware(telemetry) & _FIRMWARE_UNDER_VOLTAGE)
+
+
+def throttled(telemetry: Mapping[str, Any]) -> bool:
+    """Just now."""
+    return telemetry.get("frequency_capped") is True or bool(_firmware(telemetry) & _FIRMWARE_THROTTLED)
+
+
+def _firmware(telemetry: Mapping[str, Any]) -> int:
+    bits = telemetry.get("firmware")
+    return bits if type(bits) is int else 0
+
+
 def _too_hot(known: Machine | None, temperature: object, policy: Policy) -> bool:
-    degrees = _number(temperature)
+    degrees = number(temperature)
     if degrees is None or degrees < policy.hot_c - COOLED_C:
         return False
     return degrees >= policy.hot_c or (known is not None and "hot" in known.ailing)
@@ -82,7 +98,7 @@ def _too_hot(known: Machine | None, temperature: object, policy: Policy) -> bool
 
 def _alarmed(since_open: object) -> bool:
     """At any time in the lease that is open: the alarm itself is over in seconds."""
-    return isinstance(since_open, dict) and bool(_number(since_open.get("under_voltage")))
+    return isinstance(since_open, dict) and bool(number(since_open.get("under_voltage")))
 
 
 def _not_meant(known: Machine | None, words: list[str]) -> tuple[str, ...]:
@@ -90,7 +106,8 @@ def _not_meant(known: Machine | None, words: list[str]) -> tuple[str, ...]:
     return tuple(word for word in words if word not in meant)
 
 
-def _number(value: object) -> float | None:
+def number(value: object) -> float | None:
+    """What a board measured, if it is a number that can be reckoned with."""
     if type(value) is float or type(value) is int:  # a bool is no measure
         return value if -_LARGEST < value < _LARGEST else None
     return None
@@ -105,9 +122,6 @@ def examine(ledger: Ledger, machine: Machine, found: tuple[str, ...]) -> Machine
         turned = bool(found) != bool(machine.ailing)
         since_s = ledger.now if turned else machine.ailing_since_s
         machine = ledger.save(replace(machine, ailing=found, ailing_since_s=since_s))
-        if turned:
-            kind = "machine.ailing" if found else "machine.well"
-            ledger.note(kind, SYSTEM, machine=machine.name, detail={"ailing": list(found)} if found else {})
     if machine.service is Service.IN_SERVICE and any(word in AT_ONCE for word in found):
         return _take_out(ledger, machine, _reason(machine))
     return machine
@@ -115,9 +129,10 @@ def examine(ledger: Ledger, machine: Machine, found: tuple[str, ...]) -> Machine
 
 def stumbled(ledger: Ledger, machine: Machine) -> Machine:
     """It fell silent or rebooted while nobody had it. Once is nothing; a board that does it all the time is broken."""
-    if machine.lease or machine.mode is Mode.LEGACY or machine.service is not Service.IN_SERVICE:
-        return machine
     policy = ledger.policy
+    switched = machine.powered_s and ledger.now < machine.powered_s + SWITCHED_S
+    if machine.lease or switched or machine.mode is Mode.LEGACY or machine.service is not Service.IN_SERVICE:
+        return machine
     fresh = machine.stumbles == 0 or ledger.now - machine.stumbles_since_s > policy.stumbles_window_s
     since_s = ledger.now if fresh else machine.stumbles_since_s
     stumbles = 1 if fresh else machine.stumbles + 1
@@ -136,10 +151,17 @@ def overdue(ledger: Ledger, machine: Machine) -> Machine:
     if machine.presence is not Presence.ONLINE or ledger.now < ledger.healthy_s(machine):
         return machine
     if machine.ailing:
-        return _take_out(ledger, machine, _reason(machine))
+        ours = machine.ailing == ("clock_wrong",) and _our_clock(ledger)
+        return machine if ours else _take_out(ledger, machine, _reason(machine))
     machine = ledger.save(replace(machine, service=Service.IN_SERVICE, reason="", by_rule=False))
     ledger.note("machine.recovered", SYSTEM, machine=machine.name)
     return machine
+
+
+def _our_clock(ledger: Ledger) -> bool:
+    """Where most boards disagree with the service about the time, it is the service that is wrong."""
+    roster = ledger.roster
+    return len(roster.machines) > 2 and 2 * roster.ailing["clock_wrong"] > len(roster.machines)
 
 
 def _reason(machine: Machine) -> str:

@@ -370,7 +370,7 @@ def end(
             replace(
                 machine,
                 lease="",
-                judging=lease.id if machine.name in lease.awaiting else "",
+                judging=(*machine.judging, lease.id) if machine.name in lease.awaiting else (),
                 cleaning=lease.fence if enforced else 0,
                 cleaning_since_s=ledger.now if enforced else 0.0,
                 delay_until_s=ledger.now + ledger.policy.lock_delay_s if delayed else 0.0,

@@ -166,6 +166,8 @@ class Ledger:
             self.schedule(("machine", row.name), self.machine_deadline(row))
         elif isinstance(row, Lease):
             self.schedule(("lease", row.id), self.lease_deadline(row))
+        elif row.revoked:
+            self.schedule(("token", row.id), row.revoked_s + self.policy.kept_s)
 
     def lease_deadline(self, lease: Lease) -> float:
         """When something is due with this lease: its end, its verdict, a pause in setting aside, or being forgotten."""

@@ -151,8 +151,10 @@ class Machine:
     cleaning_failures: int = 0
     delay_until_s: float = 0.0
     """A board that does not enforce rests this long after a lease that its holder did not end."""
-    judging: str = ""
-    """The ended lease whose closing report is awaited from here; empty when none is."""
+    judging: tuple[str, ...] = ()
+    """Ended leases whose closing report is awaited from here."""
+    powered_s: float = 0.0
+    """When a person last switched its power: what it does after that is no fault of its own."""
     strange_updates: int = 0
     """Old-protocol updates in a row from this address under another host name."""
     registered_us: int = 0
@@ -287,7 +289,10 @@ class Token:
     uses_left: int = 0
     """For a join token: so many more boards may join with it."""
     approve: bool = False
-    """For a join token: boards that join with it wait until a person has looked at them."""
+    """For a join token: boards that join with it wait until a person has looked at them. For an agent's: it is worth
+    nothing before, since its board says to be one that is known already."""
+    boot_id: str = ""
+    """For an agent's that came by joining: the boot in which its board asked, so that asking again is known."""
     revoked: bool = False
     revoked_s: float = 0.0
     revision: int = 0

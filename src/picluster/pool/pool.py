@@ -146,6 +146,8 @@ class Pool:
                     ledger.schedule((kind, key), ledger.lease_deadline(lease))
             elif kind == "machine":
                 self._machine_due(key)
+            elif kind == "token":
+                ledger.roster.drop_token(key)
 
     def _machine_due(self, name: str) -> None:
         ledger = self._ledger

@@ -135,16 +135,18 @@ class Roster:
         self.leases: dict[str, Lease] = {}
         self.tokens: dict[str, Token] = {}
         self.agent_tokens: dict[str, set[str]] = {}
-        """Ids of the tokens made for a machine's agent, the revoked ones too."""
+        """Ids of the tokens made for the agent of a machine, by its name in lower case; without the revoked ones."""
         self.by_address: dict[str, str] = {}
         self.aside: dict[str, str] = {}
         """Machine to the waiting lease that it is set aside for."""
         self.live: Counter[str] = Counter()
         """Live leases by holder."""
         self.label_keys: Counter[str] = Counter()
+        self.ailing: Counter[str] = Counter()
+        """Machines by what is wrong with them."""
         self._names: dict[str, str] = {}
-        self._boards: dict[str, str] = {}
-        """Board identity to the machine that had it first."""
+        self._boards: dict[str, set[str]] = {}
+        """Board identity to the machines that are said to have it: one, or people have to look."""
         self._facts: dict[str, Facts] = {}
         self._groups: dict[tuple[str, int], Group] = {}
         self._idle: OrderedDict[tuple[str, int], None] = OrderedDict()
@@ -168,9 +170,11 @@ class Roster:
         return self.machines.get(name) if name else None
 
     def machine_of_board(self, board_id: str) -> Machine | None:
-        """The machine that this board identity belongs to."""
-        name = self._boards.get(board_id)
-        return self.machines.get(name) if name else None
+        """The machine that this board identity belongs to: that which had it first."""
+        names = self._boards.get(board_id)
+        if not names:
+            return None
+        return min((self.machines[name] for name in names), key=lambda one: (one.registered_us, one.name))
 
     def facts(self, machine: Machine) -> Facts:
         return self._facts[machine.name]
@@ -239,11 +243,15 @@ class Roster:
         else:
             self.tokens[row.id] = row
             if row.kind == "agent":
-                self.agent_tokens.setdefault(row.name, set()).add(row.id)
+                self._index_agent_token(row)
 
     def drop_lease(self, lease_id: str) -> None:
         """Forget an ended lease."""
         del self.leases[lease_id]
+
+    def drop_token(self, token_id: str) -> None:
+        """Forget a revoked token."""
+        self.tokens.pop(token_id, None)
 
     def drop_tombstone(self, name: str) -> None:
         self.tombstones.pop(name, None)
@@ -267,6 +275,9 @@ class Roster:
             self._index_address(old, machine)
         if old is None or old.id != machine.id:
             self._index_board(old, machine)
+        if old is None or old.ailing != machine.ailing:
+            self.ailing.subtract(old.ailing if old else ())
+            self.ailing.update(machine.ailing)
         if old is None or _selectable(old) != _selectable(machine):
             self._index_facts(old, machine)
         self._index_free(machine)
@@ -278,8 +289,8 @@ class Roster:
         del self._names[name.casefold()]
         if self.by_address.get(machine.address) == name:
             del self.by_address[machine.address]
-        if self._boards.get(machine.id) == name:
-            del self._boards[machine.id]
+        self._unindex_board(machine)
+        self.ailing.subtract(machine.ailing)
         self.label_keys.subtract(key.casefold() for key in machine.all_labels)
         for group in self._groups_of.pop(name, set()):
             group.matches.discard(name)
@@ -292,9 +303,23 @@ class Roster:
             self.by_address[machine.address] = machine.name
 
     def _index_board(self, old: Machine | None, machine: Machine) -> None:
-        if old is not None and self._boards.get(old.id) == old.name:
-            del self._boards[old.id]
-        self._boards.setdefault(machine.id, machine.name)
+        if old is not None:
+            self._unindex_board(old)
+        self._boards.setdefault(machine.id, set()).add(machine.name)
+
+    def _unindex_board(self, machine: Machine) -> None:
+        self._boards[machine.id].discard(machine.name)
+        if not self._boards[machine.id]:
+            del self._boards[machine.id]
+
+    def _index_agent_token(self, token: Token) -> None:
+        mine = self.agent_tokens.setdefault(token.name.casefold(), set())
+        if token.revoked:
+            mine.discard(token.id)
+        else:
+            mine.add(token.id)
+        if not mine:
+            del self.agent_tokens[token.name.casefold()]
 
     def _index_facts(self, old: Machine | None, machine: Machine) -> None:
         facts = self._facts[machine.name] = selector_facts(machine)

@@ -79,15 +79,21 @@ def at_end(lease: Lease, machines: Sequence[Machine], rebooted: str) -> Lease:
 
 
 def judge(ledger: Ledger, machine: Machine, report: Report) -> Machine:
-    """A board whose closing report is awaited says something: perhaps it is that."""
-    lease = ledger.roster.leases.get(machine.judging)
-    if lease is None or machine.name not in lease.awaiting:
-        return ledger.save(replace(machine, judging="")) if machine.judging else machine
-    finding = _closing(lease, machine, report)
-    if finding is None:
+    """A board whose closing reports are awaited says something: perhaps it is one of them."""
+    if not machine.judging:
         return machine
-    _settle(ledger, lease, machine.name, finding)
-    return ledger.save(replace(machine, judging=""))
+    left = []
+    for lease_id in machine.judging:
+        lease = ledger.roster.leases.get(lease_id)
+        if lease is None or machine.name not in lease.awaiting:
+            continue
+        finding = _closing(lease, machine, report)
+        if finding is None:
+            left.append(lease_id)
+        else:
+            _settle(ledger, lease, machine.name, finding)
+    judging = tuple(left)
+    return machine if judging == machine.judging else ledger.save(replace(machine, judging=judging))
 
 
 def _closing(lease: Lease, machine: Machine, report: Report) -> Finding | None:

@@ -42,6 +42,9 @@ LARGEST_BATCH = 2_000
 TIDY_EVERY_S = 600.0
 """What is over is removed in small portions, well before it adds up."""
 
+THIN_EVERY_S = 2.0
+"""A few thousand samples each time: six times of what 10,000 boards send meanwhile."""
+
 OTHERS_HEARD_EVERY_S = 1.0
 """How old the beats that other replicas heard may be in a list."""
 
@@ -86,7 +89,7 @@ class Coordinator:
         self._inbox: queue.SimpleQueue[_Asked | _CatchUp | None] = queue.SimpleQueue()
         self._pool: Pool | None = None
         self._last_turn = monotonic()
-        self._last_tidy = self._last_heard = monotonic()
+        self._last_tidy = self._last_thin = self._last_heard = monotonic()
         self._heard: dict[str, Heard] = {}
         self._sampler = Sampler()
         self._flush: asyncio.TimerHandle | None = None
@@ -298,6 +301,9 @@ class Coordinator:
                 self._last_tidy = now
                 self._store.tidy(self._pool.now, time.time_ns() // 1000)
                 self._to_loop(self.view.forget_old, self._policy.kept_s)
+            if self._pool is not None and now - self._last_thin > THIN_EVERY_S:
+                self._last_thin = now
+                self._store.thin(time.time_ns() // 1000)
             if self._shared and self._pool is not None and now - self._last_heard > OTHERS_HEARD_EVERY_S:
                 self._last_heard = now
                 self._to_loop(self._hear_others, self._store.heard_since(self._pool.now - 2 * self._pulse_s))

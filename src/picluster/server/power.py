@@ -28,7 +28,7 @@ from picluster.errors import Conflict, Malformed, NotFound, PiclusterError
 from picluster.pool.commands import NotePower
 from picluster.pool.model import Actor, Machine
 from picluster.pool.selector import Selector, parse
-from picluster.wire import PowerAnswer, PowerRequest
+from picluster.wire import ADDRESS, PowerAnswer, PowerRequest
 
 if TYPE_CHECKING:
     from picluster.server.context import Context
@@ -40,6 +40,9 @@ LONGEST_TIMEOUT_S = 300.0
 
 REPEAT_S = 10.0
 """Who asks again so soon after the end has lost the answer, and does not mean it twice."""
+
+LAST_WORDS_S = 1.0
+"""For what is left in the pipe; whoever else holds it open, a daemon that the command left behind, is not waited for."""
 
 LONGEST_OUTPUT = 4_096
 """Of what a command prints the end is shown: there stands what went wrong."""
@@ -150,7 +153,10 @@ class Power:
         if known is not None and known.action != action and not known.task.done():
             raise Conflict(f"{machine.name} is being switched {known.action}.", "Ask again in a moment.")
         if known is None or known.action != action:
-            task = asyncio.create_task(self._carry_out(context, actor, machine, action, rule))
+            command = _filled(rule.commands[action], machine)
+            task = asyncio.create_task(
+                self._carry_out(context, actor, machine, action, command, rule.timeout_s)
+            )
             known = self._switching[machine.name] = _Switching(action, task)
         await asyncio.wait([known.task], timeout=wait_s)
         if known.task.done():
@@ -158,15 +164,27 @@ class Power:
         return PowerAnswer(machine.name, action, True, False, "still running", "")
 
     async def _carry_out(
-        self, context: Context, actor: Actor, machine: Machine, action: str, rule: PowerRule
+        self,
+        context: Context,
+        actor: Actor,
+        machine: Machine,
+        action: str,
+        command: Sequence[str],
+        timeout_s: float,
     ) -> PowerAnswer:
         try:
             await context.coordinator.ask(NotePower(actor, machine.name, action))
-            outcome, output = await _run(_filled(rule.commands[action], machine), rule.timeout_s)
+            outcome, output = await _run(command, timeout_s)
             await context.coordinator.ask(NotePower(actor, machine.name, action, outcome))
         finally:
-            asyncio.get_running_loop().call_later(REPEAT_S, self._switching.pop, machine.name, None)
+            mine = self._switching.get(machine.name)
+            asyncio.get_running_loop().call_later(REPEAT_S, self._forget, machine.name, mine)
         return PowerAnswer(machine.name, action, False, outcome == "exit 0", outcome, output)
+
+    def _forget(self, name: str, switching: _Switching | None) -> None:
+        """Unless another command has taken its place meanwhile."""
+        if self._switching.get(name) is switching:
+            del self._switching[name]
 
     def _rule(self, context: Context, machine: Machine, action: str) -> PowerRule:
         facts = context.view.roster.facts(machine)
@@ -180,7 +198,14 @@ class Power:
 
 
 def _filled(command: Sequence[str], machine: Machine) -> list[str]:
+    """Raises `Malformed` for what a program could take for something else than a name: boards of the old protocol, and
+    people, may give them any form."""
     known = {"name": machine.name, "address": machine.address}
+    wanted = {field for part in command for field in _FIELDS.findall(part)}
+    for field in sorted(wanted):
+        if not ADDRESS.fullmatch(known[field]):
+            message = f"{field}: {known[field]!r} cannot be an argument of a command."
+            raise Malformed(message, "Correct it on the board.", field=field)
     return [_FIELDS.sub(lambda field: known[field.group(1)], part) for part in command]
 
 
@@ -196,7 +221,8 @@ async def _run(command: Sequence[str], timeout_s: float) -> tuple[str, str]:
         )
     except OSError as problem:
         return f"could not be started: {problem.strerror}", ""
-    reading = asyncio.ensure_future(_end_of(process.stdout))
+    said = bytearray()
+    reading = asyncio.ensure_future(_keep_end(process.stdout, said))
     try:
         await asyncio.wait_for(process.wait(), timeout_s)
         outcome = f"exit {process.returncode}"
@@ -205,11 +231,12 @@ async def _run(command: Sequence[str], timeout_s: float) -> tuple[str, str]:
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    return outcome, await reading
+    await asyncio.wait([reading], timeout=LAST_WORDS_S)
+    reading.cancel()
+    return outcome, said.decode(errors="replace")
 
 
-async def _end_of(stream: Any) -> str:
-    said = b""
+async def _keep_end(stream: Any, said: bytearray) -> None:
     while piece := await stream.read(LONGEST_OUTPUT):
-        said = (said + piece)[-LONGEST_OUTPUT:]
-    return said.decode(errors="replace")
+        said += piece
+        del said[:-LONGEST_OUTPUT]

@@ -56,6 +56,8 @@ def take_turn(
         sampled = sampler.samples(pool.heard_now) if sampler else ()
         turn.write(state, changed, happened, pool.heard_now, sampled)
         heard = turn.heard() if reloaded else pool.heard_now
+    if sampler:
+        sampler.kept(pool.heard_now)
     return Outcome(pool, answers[1:] if history else answers, state, (*missed, *changed), heard, reloaded)
 
 

@@ -126,8 +126,11 @@ class View:
                 del self._waiting[key]
 
     def forget_old(self, kept_s: float) -> None:
-        """Drop ended leases and tombstones that are over for longer than they are remembered."""
+        """Drop ended leases, tombstones and revoked tokens that are over for longer than they are remembered."""
         before = self.now() - kept_s
+        for token in list(self.roster.tokens.values()):
+            if token.revoked and token.revoked_s < before:
+                self.roster.drop_token(token.id)
         for key, row in list(self._in_order.items()):
             if isinstance(row, Lease) and not row.live and row.ended_s < before:
                 self.roster.drop_lease(row.id)

@@ -49,7 +49,7 @@ class Turn(Protocol):
         changed: Sequence[Row],
         happened: Sequence[Event],
         heard: Sequence[Heard],
-        samples: Sequence[Sample] = (),
+        sampled: Sequence[Sample] = (),
     ) -> None:
         """Store it all; durable when the block has ended without an exception."""
 
@@ -86,6 +86,9 @@ class Store(Protocol):
 
     def tidy(self, now: float, wall_us: int) -> None:
         """Remove what has been over for longer than it is kept."""
+
+    def thin(self, wall_us: int) -> bool:
+        """Thin some of the samples that are a day old, in one small transaction; whether there may be more."""
 
     def free_reserve(self) -> None:
         """Give back the space that was kept for releases on a full disk."""

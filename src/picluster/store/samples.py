@@ -16,6 +16,7 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    bindparam,
     cast,
     delete,
     func,
@@ -25,14 +26,23 @@ from sqlalchemy import (
 
 from picluster.pool.model import Sample
 from picluster.store import KEPT_S, SPAN_S
-from picluster.store.tables import MARKS, MEASURES, READ_SAMPLES, READ_THINNED, samples, thinned
+from picluster.store.tables import MARKS, MEASURES, samples, thinned
 
 SPAN_US = int(SPAN_S * 1e6)
 
-MACHINES_AT_ONCE = 200
-"""Thinned in one transaction: a day late, at 20 samples a span, these are a few thousand rows and milliseconds."""
+AT_ONCE = 200
+"""Samples looked at in one transaction, of nearly as many machines; at 20 a span these are some thousand rows, and
+milliseconds for which turns have to wait."""
 
 _PARTS = (("min", func.min), ("mean", func.avg), ("max", func.max))
+
+
+def _reading(table: Table) -> Select[Any]:
+    bounds = table.c.at_us >= bindparam("since"), table.c.at_us < bindparam("until")
+    return select(table).where(table.c.machine == bindparam("of"), *bounds).order_by(table.c.at_us)
+
+
+_READ_SAMPLES, _READ_THINNED = _reading(samples), _reading(thinned)
 
 
 def row(sample: Sample) -> dict[str, Any]:
@@ -55,21 +65,25 @@ def thinning(dialect_insert: Callable[[Table], Any]) -> Callable[[Select[Any]], 
 def found(connection: Connection, machine: str, since_us: int, until_us: int, limit: int) -> list[Sample]:
     """Oldest first, at most `limit`."""
     bounds = {"of": machine, "since": since_us, "until": until_us}
-    old = [_spanned(row) for row in connection.execute(READ_THINNED.limit(limit), bounds)]
-    recent = connection.execute(READ_SAMPLES.limit(limit), bounds)
+    old = [_spanned(row) for row in connection.execute(_READ_THINNED.limit(limit), bounds)]
+    recent = connection.execute(_READ_SAMPLES.limit(limit), bounds)
     return [*old, *(_single(row) for row in recent)][:limit]
 
 
 def thin(connection: Connection, insert: Callable[[Select[Any]], Any], wall_us: int) -> bool:
-    """Thin the oldest day-old samples of some machines; whether there may be more."""
+    """Thin the oldest span of some machines, if it is a day old; whether there may be more."""
     before_us = (wall_us - int(KEPT_S["sample"] * 1e6)) // SPAN_US * SPAN_US
-    old = samples.c.at_us < before_us
-    names = connection.execute(
-        select(samples.c.machine).where(old).distinct().limit(MACHINES_AT_ONCE)
-    ).scalars()
-    some = old & samples.c.machine.in_(list(names))
+    oldest = select(samples.c.machine, samples.c.at_us).where(samples.c.at_us < before_us)
+    found = connection.execute(oldest.order_by(samples.c.at_us).limit(AT_ONCE)).all()
+    if not found:
+        return False
+    begin_us = found[0].at_us // SPAN_US * SPAN_US
+    in_span = (samples.c.at_us >= begin_us) & (samples.c.at_us < begin_us + SPAN_US)
+    names = {row.machine for row in found if row.at_us < begin_us + SPAN_US}
+    some = in_span & samples.c.machine.in_(names)
     connection.execute(insert(_spans(some)))
-    return bool(connection.execute(delete(samples).where(some)).rowcount)
+    connection.execute(delete(samples).where(some))
+    return True
 
 
 def _spans(some: Any) -> Select[Any]:

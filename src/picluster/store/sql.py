@@ -375,7 +375,6 @@ class SqlStore(ABC):
             try:
                 for statement in _outdated(now, wall_us):
                     self._remove(statement)
-                self._thin_samples(wall_us)
             except DBAPIError as error:
                 self._give_up(spoilt=self._spoilt(error))
                 self._explain(error)
@@ -388,12 +387,16 @@ class SqlStore(ABC):
             if removed < TIDY_BATCH:
                 return
 
-    def _thin_samples(self, wall_us: int) -> None:
-        connection = self._writing()
-        for _ in range(TIDY_BATCHES):
-            with connection.begin():
-                if not samples.thin(connection, self._thin, wall_us):
-                    return
+    def thin(self, wall_us: int) -> bool:
+        """Thin some of the samples that are a day old; whether there may be more."""
+        with self._alone:
+            try:
+                connection = self._writing()
+                with connection.begin():
+                    return samples.thin(connection, self._thin, wall_us)
+            except DBAPIError as error:
+                self._give_up(spoilt=self._spoilt(error))
+                self._explain(error)
 
     def close(self) -> None:
         """Give the connection back. May be called twice."""

@@ -125,7 +125,8 @@ machines = Table(
     _seconds("cleaning_since_s"),
     _number("cleaning_failures"),
     _seconds("delay_until_s"),
-    _text("judging"),
+    _json("judging"),
+    _seconds("powered_s"),
     _number("strange_updates"),
     _number("registered_us"),
     _flag("deleted"),
@@ -196,6 +197,7 @@ tokens = Table(
     _number("expires_us"),
     _number("uses_left"),
     _flag("approve"),
+    _text("boot_id"),
     _flag("revoked"),
     _seconds("revoked_s"),
     _number("revision"),
@@ -371,19 +373,6 @@ EVENTS = Kind(Event, events, key="revision")
 
 REVISED: tuple[Kind[Machine], Kind[Lease], Kind[Token]] = (MACHINES, LEASES, TOKENS)
 """What takes revisions, in the order in which it is written."""
-
-READ_SAMPLES = (
-    select(samples)
-    .where(samples.c.machine == bindparam("of"), samples.c.at_us >= bindparam("since"))
-    .where(samples.c.at_us < bindparam("until"))
-    .order_by(samples.c.at_us)
-)
-READ_THINNED = (
-    select(thinned)
-    .where(thinned.c.machine == bindparam("of"), thinned.c.at_us >= bindparam("since"))
-    .where(thinned.c.at_us < bindparam("until"))
-    .order_by(thinned.c.at_us)
-)
 
 READ_POOL = POOL.all.where(pool.c.id == 1)
 LOCK_POOL = READ_POOL.with_for_update()

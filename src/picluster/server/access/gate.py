@@ -102,6 +102,11 @@ class Gate:
         return Actor(f"{LEGACY_PREFIX}{name}", Role.USER, address, limited=False)
 
     def _token_actor(self, token: Token, address: str) -> Actor:
+        if token.kind == "agent" and token.approve:
+            raise NotAllowed(
+                f"A board that says to be {token.name} has joined, and {token.name} is known already.",
+                f"An operator who knows that it is this one says `picluster undrain {token.name}`.",
+            )
         if token.kind == "agent":
             return Actor(
                 f"agent:{token.name}", Role.AGENT, address, machine=token.name, token=token.id, limited=False

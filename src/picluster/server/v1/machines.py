@@ -34,6 +34,8 @@ DAY_US = 86_400_000_000
 
 WallUs = Annotated[int, Query(ge=0, le=LARGEST_NUMBER, description="µs since 1970")]
 Samples = Annotated[int, Query(ge=1, le=10_000)]
+DAY_OF_SAMPLES = 8_640
+"""As many as a day can have, at one in ten seconds."""
 
 
 def find(context: Context, text: str) -> list[Machine]:
@@ -83,7 +85,12 @@ async def get_machine(name: str, context: InContext, actor: ListReader) -> Respo
 
 @router.get("/machines/{name}/samples", response_model=list[SampleAnswer])
 async def get_samples(
-    name: str, context: InContext, actor: Viewer, since: WallUs = 0, until: WallUs = 0, limit: Samples = 3000
+    name: str,
+    context: InContext,
+    actor: Viewer,
+    since: WallUs = 0,
+    until: WallUs = 0,
+    limit: Samples = DAY_OF_SAMPLES,
 ) -> Response:
     """How a board was, oldest first: every beat for a day, ten minutes in one for a month; the last day unless told otherwise."""
     machine = _known(context, name)
