@@ -231,7 +231,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing(
     assert lease_on(pool, name) is None
     sh_held = Client(pool.address, ADMIN)
     with sh_held, sh_held.lease(name):
-        monkeypatch.setattr(module._Progress, "__call__", stop)
+        monkeypatch.setattr(module.Waiting, "__call__", stop)
         result = sh(f"wait {name}")
         assert (result.exit_code, result.stdout) == (130, "")
         assert "You have left the queue, and nothing was locked." in result.stderr

@@ -32,6 +32,7 @@ COMMANDS = {
     "power": ("machines", "Switch machines on or off, or cycle them."),
     "queue": ("leases", "Who waits, in order, and why."),
     "restore": ("backups", "Put a backup in the place of a stopped pool."),
+    "run": ("run", "Run a command on machines of the pool, and give them back."),
     "serve": ("serve", "Run the service on this machine."),
     "show": ("machines", "Everything about one machine."),
     "token": ("access", "Make, list and revoke tokens."),

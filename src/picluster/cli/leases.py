@@ -119,7 +119,7 @@ def _lock(
     ends = None if ttl_s == float("inf") else ttl_s
     ask = LeaseRequest(" ".join(terms), count, job, ends, queue, priority=priority)
     raise_problems(ask.problems())
-    with _Progress() as progress:
+    with Waiting() as progress:
         try:
             return pool.acquire(ask, timeout_s=timeout, watch=progress, renewing=False).answer
         except KeyboardInterrupt as stopped:
@@ -159,14 +159,14 @@ def _waiting(
     return f"`{shlex.join(words)}`"
 
 
-class _Progress:
+class Waiting:
     """How waiting goes: one live line on a terminal, else a line for each change."""
 
     def __init__(self) -> None:
         self._said = ""
         self._status: Any = None
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> Waiting:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -169,7 +169,8 @@ class AsyncClient:
         except BaseExceptionGroup as several:
             problem = _the_one(several)
         finally:
-            await self._give_back(lease_id, held)
+            if not held.stays:
+                await self._give_back(lease_id, held)
         problem = problem or flows.lost_before(held.answer)
         if problem is not None:
             raise problem  # here, where the group is not its context: it keeps the cause that it came with
@@ -266,6 +267,8 @@ class AsyncLease:
 
     def __init__(self, answer: LeaseAnswer) -> None:
         self.answer = answer
+        self.stays = False
+        """Set it, and the end of the block does not give it back: it ends by itself, or with `AsyncClient.release`."""
 
     @property
     def id(self) -> str:

@@ -50,7 +50,8 @@ _HOLDING = """\
 folder=$(mktemp -d "$HOME/picluster-XXXXXX" 2>/dev/null || mktemp -d "${TMPDIR:-/tmp}/picluster-XXXXXX") || exit 1
 trap '' HUP TERM PIPE
 printf '%s\\n' "$folder"
-cat >/dev/null
+read -r told
+[ "$told" = keep ] && exit
 rm -rf "$folder" 2>/dev/null && exit
 sleep 1
 chmod -R u+rwX "$folder"
@@ -85,7 +86,7 @@ def ended_with_us(command: str, environment: Mapping[str, str], folder: str) -> 
 
 
 def holding() -> str:
-    """Make a folder, say where it is, and take it away at the end."""
+    """Make a folder, say where it is, and take it away at the end, unless told to `keep` it."""
     return _sh(_HOLDING)
 
 
@@ -101,7 +102,7 @@ def gathering(patterns: Sequence[str], folder: str) -> str:
 
 
 def line(words: Sequence[str]) -> str:
-    """One word is a line for a shell; several are a command and what it is to be given, as they are."""
+    """One word is a line for a shell; several are a command and what it is given, as they are."""
     return words[0] if len(words) == 1 else shlex.join(words)
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ from picluster.runner.shell import END_S, MISSING, ended_with_us, gathering, hol
 from picluster.wire import LeasedMachine
 
 OnOutput = Callable[[str, bytes], object]
-"""Is told each piece of output as it comes: `stdout` or `stderr`, and the bytes."""
+"""Is told each piece of output as it comes: `stdout` or `stderr`, and the bytes. What it returns, if it can be awaited, is:
+so somebody slow slows the command down, and nothing else."""
 
 CONNECT_S = 20.0
 """Also a Pi Zero that is swapping has shaken hands by then."""
@@ -158,6 +160,8 @@ class Reached:
     def __init__(self, machine: LeasedMachine, connection: asyncssh.SSHClientConnection) -> None:
         self.machine = machine
         self._connection = connection
+        self.keeps_folder = False
+        """The work folder stays when its block is left: somebody wants to look into it."""
 
     @asynccontextmanager
     async def work_folder(self) -> AsyncIterator[str]:
@@ -171,6 +175,8 @@ class Reached:
             try:
                 yield folder
             finally:
+                if self.keeps_folder:
+                    process.stdin.write(b"keep\n")
                 process.stdin.write_eof()
                 with suppress(OSError, asyncssh.Error, TimeoutError):
                     await asyncio.wait_for(process.wait_closed(), END_S + ON_THE_WAY_S)
@@ -288,7 +294,9 @@ async def _to_the_end(process: asyncssh.SSHClientProcess[bytes], on_output: OnOu
 
     async def pass_on(stream: asyncssh.SSHReader[bytes], name: str) -> None:
         while piece := await stream.read(PIECE):
-            on_output(name, piece)
+            told = on_output(name, piece)
+            if isawaitable(told):
+                await told
 
     await asyncio.gather(pass_on(process.stdout, "stdout"), pass_on(process.stderr, "stderr"))
     await process.wait_closed()

@@ -1,0 +1,188 @@
+"""How a job looks while it runs: what the command says goes where it would have gone, all else to stderr.
+
+One machine's output is passed on as it is; that of several line by line, each with the machine's name before it. It is
+written in a thread: a pager that is not read must not keep the lease from being renewed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from picluster.cli.common import complain, talk
+from picluster.cli.leases import Waiting
+from picluster.cli.output import span
+
+if TYPE_CHECKING:
+    from picluster.client.flows import Step
+    from picluster.runner.job import Result
+    from picluster.runner.plan import Job
+    from picluster.wire import LeaseAnswer, LeasedMachine
+
+MEGABYTE = 1_000_000
+
+
+class Terminal:
+    """A `Watch` that shows one job. `cancel` stops it, once there is something to stop."""
+
+    cancel: Callable[[], object]
+    stopped_by: int = 0
+
+    def __init__(self, job: Job, quiet: bool) -> None:
+        self._several, self._quiet = job.count > 1, quiet
+        self._waiting = Waiting()
+        self._moved = Moved()
+        self._lines: dict[tuple[str, str], bytes] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._waiting.__exit__()
+        self._moved.stop()
+
+    def stop(self, number: int) -> None:
+        """A signal has come: the first one is explained, so that nobody needs a second."""
+        if not self.stopped_by:
+            self._moved.stop()
+            name = signal.Signals(number).name
+            talk(f"{name}: ending the command and giving back. Once more, and nothing is waited for.")
+        self.stopped_by = number
+        self.cancel()
+
+    # What it is told
+
+    def waits(self, step: Step) -> None:
+        if not self._quiet:
+            self._waiting(step)
+
+    def leased(self, lease: LeaseAnswer) -> None:
+        self._waiting.__exit__()
+        names = ", ".join(f"{machine.name} ({machine.address})" for machine in lease.machines)
+        self._say(f"{names}: yours, fence {lease.fence}.")
+
+    def begins(self, machine: LeasedMachine, what: str) -> None:
+        self._moved.stop()
+        if what != "runs" and not self._quiet:
+            self._moved.begin(f"{machine.name} {what}")
+
+    def moved(self, machine: LeasedMachine, size: int) -> None:
+        self._moved.more(size)
+
+    def misses(self, machine: LeasedMachine, patterns: Sequence[str]) -> None:
+        self._moved.stop()
+        talk(f"{machine.name} has nothing to fetch as {' or as '.join(patterns)}.")
+
+    def holds(self, result: Result) -> None:
+        assert result.lease is not None and result.held_s is not None
+        names = " ".join(machine.name for machine in result.lease.machines)
+        talk(f"Held for {span(result.held_s)}, to look. `picluster unlock {names}` gives back earlier.")
+        for part in result.parts:
+            machine = part.machine
+            port = f"-p {machine.ssh_port} " * (machine.ssh_port != 22)
+            talk(f"    ssh {port}{machine.ssh_user}@{machine.address}   # in {part.work_folder}")
+
+    def says(self, machine: LeasedMachine, stream: str, piece: bytes) -> Awaitable[None] | None:
+        shown = self._prefixed(machine.name, stream, piece) if self._several else piece
+        return self._written(stream, shown) if shown else None
+
+    def ended(self, result: Result) -> None:
+        """The last words: how it went, and what to do if it did not go well."""
+        from picluster.runner.plan import Ending
+
+        self._moved.stop()
+        for (name, stream), rest in self._lines.items():
+            if rest:
+                _write(stream, _line(name, rest) + b"\n")
+        if result.problem is not None:
+            complain(result.problem)
+        elif result.ending is Ending.NOT_CLEAN:
+            from picluster.runner.report import why_not_clean
+
+            talk(f"picluster: --require-clean: {why_not_clean(result)}")
+        elif result.ending is Ending.TIME_OVER:
+            talk(f"picluster: the command ran for more than {span(result.job.timeout_s)}, and was ended.")
+        if result.parts:
+            self._say(_summary(result))
+
+    # How it is said
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            talk(text)
+
+    def _prefixed(self, name: str, stream: str, piece: bytes) -> bytes:
+        """The lines that are complete now."""
+        *whole, rest = (self._lines.get((name, stream), b"") + piece).split(b"\n")
+        self._lines[name, stream] = rest
+        return b"".join(_line(name, line) + b"\n" for line in whole)
+
+    async def _written(self, stream: str, shown: bytes) -> None:
+        try:
+            await asyncio.to_thread(_write, stream, shown)
+        except OSError as problem:
+            if problem.errno != errno.EPIPE:
+                raise
+            if not self.stopped_by:  # `| head` has seen enough
+                self.stopped_by = signal.SIGPIPE
+                self.cancel()
+
+
+def _line(name: str, line: bytes) -> bytes:
+    return name.encode() + b"| " + line
+
+
+def _write(stream: str, shown: bytes) -> None:
+    handle = (sys.stdout if stream == "stdout" else sys.stderr).fileno()
+    while shown:
+        shown = shown[os.write(handle, shown) :]
+
+
+def _summary(result: Result) -> str:
+    parts = []
+    for part in result.parts:
+        status = "not ended" if part.status is None else f"exit {part.status}"
+        took = f" after {span((part.ended_us - part.began_us) / 1e6)}" if part.ended_us else ""
+        parts.append(f"{part.machine.name}: {'time over' if part.time_over else status}{took}")
+    reasons = ", ".join(result.lease.verdict_reasons) if result.lease else ""
+    verdict = (
+        f"verdict {result.verdict}{f' ({reasons})' if reasons else ''}" if result.held_s is None else "held"
+    )
+    return f"{'; '.join(parts)}; {verdict}."
+
+
+class Moved:
+    """How far a copy is: a live line on a terminal, else the line that it begins."""
+
+    def __init__(self) -> None:
+        self._status: Any = None
+        self._what, self._size = "", 0
+        self._shown = ExitStack()
+
+    def begin(self, what: str) -> None:
+        self._what, self._size = what, 0
+        if not sys.stderr.isatty():
+            return
+        from rich.console import Console
+
+        self._status = self._shown.enter_context(Console(stderr=True, highlight=False).status(what))
+
+    def more(self, size: int) -> None:
+        self._size += size
+        if self._status is not None:
+            from rich.text import Text
+
+            self._status.update(Text(f"{self._what}: {self._size / MEGABYTE:,.0f} MB"))
+
+    def stop(self) -> None:
+        self._shown.close()
+        self._status = None
