@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,6 +43,10 @@ def pool(strip: Path) -> Iterator[ServiceProcess]:
         [[power]]
         machines = "power:none"
         on = ["/nonexistent/pdu"]
+
+        [[power]]
+        machines = "power:daemon"
+        on = ["/bin/sh", "-c", "echo left; setsid sleep 30 & exit 0"]
 
         [[power]]
         machines = "power:strip"
@@ -91,6 +96,38 @@ def test_no_shell_reads_what_is_filled_in(api: Api, strip_board: Board, strip: P
     """Name and address are arguments, whatever stands in them or beside them."""
     power(api, strip_board, "cycle")
     assert strip.read_text() == f"cycle {strip_board.name}; reboot\n"
+
+
+@pytest.mark.parametrize(
+    "address", ["-oProxyCommand=touch /tmp/x", "a; reboot", "a b", "$(reboot)", "`x`", "'", ""]
+)
+def test_what_could_be_an_option_or_a_command_is_no_address(
+    api: Api, strip_board: Board, address: str
+) -> None:
+    """A board says what its address is; `ssh` and shells at the other end read it."""
+    said = {"id": "x", "address": address}
+    assert api.post(f"machines/{strip_board.name}/beat", said, strip_board.token).status_code == 400
+    assert api.post("join", {"name": "x", **said}, api.token("join")).status_code == 400
+
+
+def test_an_address_of_the_old_protocol_is_looked_at_before_it_is_used(
+    api: Api, pool: ServiceProcess, strip: Path
+) -> None:
+    """There it is any text; a command that wants it is refused, one that wants the name is not."""
+    strip.unlink(missing_ok=True)
+    name = pool.old("update", "-oProxyCommand=x", HostName="oldie")["HostName"]
+    api.patch(f"machines/{name}", {"labels": {"power": "strip"}})
+    refused = api.post(f"machines/{name}/power", {"action": "off"}, api.token("operator"))
+    assert (refused.status_code, refused.json()["error"]["field"]) == (400, "address")
+    assert api.post(f"machines/{name}/power", {"action": "on"}, api.token("operator")).json()["ok"]
+    assert strip.read_text() == "on oldie\n"
+
+
+def test_a_daemon_that_a_command_leaves_behind_is_not_waited_for(api: Api) -> None:
+    began = time.monotonic()
+    answer = power(api, api.board(labels={"power": "daemon"}), "on")
+    assert (answer["outcome"], answer["output"]) == ("exit 0", "left\n")
+    assert time.monotonic() - began < 20, "it would have gone on for half a minute"
 
 
 def test_asking_again_is_the_same_command(api: Api, strip_board: Board, strip: Path) -> None:
