@@ -64,8 +64,8 @@ class Invariants:
     """The newest fence that each board has really closed."""
     counted: dict[tuple[str, int], int] = field(default_factory=dict)
     """What boards have counted, by name and fence: above 0 is dirty."""
-    _settled: dict[str, str] = field(default_factory=dict)
-    """Verdicts, once nothing was awaited."""
+    _settled: dict[str, Lease] = field(default_factory=dict)
+    """Ended leases whose verdict is not awaited any more."""
     _unsettled: set[str] = field(default_factory=set)
     """Ended leases whose verdict was awaited after the turn before."""
 
@@ -104,7 +104,7 @@ class Invariants:
         for lease in roster.leases.values():
             if lease.live or lease.id not in self._ended:
                 self._check_lease(roster, lease, now, holders)
-            if not lease.live:
+            if not lease.live and self._settled.get(lease.id) is not lease:
                 self._check_verdict(lease, now)
         for lease_id in self._unsettled:
             _that(lease_id in roster.leases, f"{lease_id} was forgotten before its verdict came")
@@ -153,8 +153,9 @@ class Invariants:
         _that(not lease.awaiting or now < waits, f"the verdict of {lease.id} does not come")
         if lease.awaiting or not lease.machines:
             return
-        before = self._settled.setdefault(lease.id, lease.verdict)
-        _that(before == lease.verdict, f"the verdict of {lease.id} has changed")
+        before = self._settled.setdefault(lease.id, lease)
+        _that(before.verdict == lease.verdict, f"the verdict of {lease.id} has changed")
+        self._settled[lease.id] = lease
         _that(lease.verdict in ("clean", "dirty", "unknown"), f"{lease.id} has no verdict")
         counts = [self.counted.get((name, lease.fence)) for name in lease.machines]
         seen = all(count == 0 for count in counts)
