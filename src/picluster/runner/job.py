@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from picluster.client import flows
 from picluster.client.aio import AsyncClient, AsyncLease
 from picluster.client.flows import Step
-from picluster.errors import MachineTrouble, PiclusterError, TransferFailed
+from picluster.errors import PiclusterError, TransferFailed, Unavailable
 from picluster.runner import plan
 from picluster.runner.keys import access_of
 from picluster.runner.plan import Ending, Job
@@ -33,6 +32,8 @@ VERDICT_S = 10.0
 VERDICT_REQUIRED_S = 120.0
 """And when it decides: as long as a board may take to clean up before it is put out of service."""
 LOOK_EVERY_S = 0.1
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk, somebody's share of it, or a file is full."""
 
 
 class Watch(Protocol):
@@ -202,7 +203,13 @@ class _Carrying:
                 for rank in range(self._job.count):
                     tasks.create_task(self._on_one(lease, rank))
         except BaseExceptionGroup as several:
+            await self._still_ours(lease)
             raise several.exceptions[0] from None
+
+    async def _still_ours(self, lease: AsyncLease) -> None:
+        """Raises `LeaseLost` if it is not: a board closes the connection of somebody whose lease is over."""
+        with suppress(Unavailable):
+            await self._client.renew(lease.id)
 
     async def _on_one(self, lease: AsyncLease, rank: int) -> None:
         part = self._result.parts[rank]
@@ -282,7 +289,7 @@ def _room_for(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        if problem.filename is None and problem.errno != errno.ENOSPC:  # not about the file
+        if problem.filename is None and problem.errno not in NO_ROOM:  # it is not about the file
             raise
         raise TransferFailed(
             f"{problem.filename or file}: {problem.strerror or problem}",
@@ -291,21 +298,17 @@ def _room_for(file: Path) -> Iterator[None]:
 
 
 async def _given_back(client: AsyncClient, result: Result) -> None:
-    """How the lease ended, with the verdict once the last of its boards has reported.
-
-    A board that ended our connection because the lease was over is not what went wrong.
-    """
+    """How the lease ended; if that was in good order, with the verdict once the last of its boards has reported."""
     assert result.lease is not None
-    patience_s = 0.0 if result.stopped_by else VERDICT_REQUIRED_S if result.job.require_clean else VERDICT_S
-    end = time.monotonic() + patience_s
+    end = time.monotonic() + (VERDICT_REQUIRED_S if result.job.require_clean else VERDICT_S)
+    if result.stopped_by or result.problem is not None:
+        end = 0.0
     with suppress(PiclusterError):  # it runs out by itself, and what is known is in the result
         while True:
             result.lease = await client.release(result.lease.id, wait_s=_open_for(end))
             if result.lease.verdict or time.monotonic() >= end:
                 break
             await asyncio.sleep(LOOK_EVERY_S)
-    if isinstance(result.problem, MachineTrouble):
-        result.problem = flows.lost_before(result.lease) or result.problem
 
 
 def _open_for(end: float) -> float:

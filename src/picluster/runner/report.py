@@ -207,6 +207,10 @@ def _mark(suite: TestSuite, result: Result, part: Part) -> None:
     }.items():
         if value:
             suite.add_property(f"picluster.{name}", _text(str(value)))
+    element: Any = suite._elem
+    properties = element.find("properties")
+    element.remove(properties)
+    element.insert(0, properties)  # where the schema of JUnit wants them
 
 
 def _seconds(part: Part | None) -> float:

@@ -44,6 +44,8 @@ ON_THE_WAY_S = 2
 """How much later than it happens there we hear of it, at most; then we do not wait any more."""
 WINDOW = 8 * 1024 * 1024
 """Bytes that may be on their way to us unacknowledged: what a gigabit over 60 ms takes."""
+NO_ROOM = "No space left"
+"""As every system says it, when it is asked to speak English."""
 PACKET = 128 * 1024
 """Bytes in one packet to us, at most: each costs the same, whatever its size."""
 _BROKE_OFF = "Did it lose its power or its network? `picluster show NAME` says when it was last heard."
@@ -200,7 +202,11 @@ class Reached:
                     await asyncio.shield(ended)
             except asyncio.CancelledError:
                 process.stdin.write_eof()
-                await asyncio.wait([ended], timeout=END_S + ON_THE_WAY_S)  # what it says meanwhile is heard
+                _, deaf = await asyncio.wait(
+                    [ended], timeout=END_S + ON_THE_WAY_S
+                )  # what it still says is heard
+                if deaf:
+                    self._connection.abort()  # nobody is there, so nothing else is waited for either
                 raise
             finally:
                 ended.cancel()
@@ -257,11 +263,14 @@ class Reached:
             return transfer.Fetched(files, missing)
 
     def _done(self, process: asyncssh.SSHClientProcess[bytes], what: str, said: str) -> None:
+        """Raises unless it ended well; of what it said the first line is the cause, unless a full disk came after it."""
         if process.exit_status is None:
             raise ConnectionLost(f"The connection to {self.machine.name} broke off.", _BROKE_OFF)
         if process.exit_status:
-            last = said.strip().splitlines()[-1:] or [f"tar ended with {process.exit_status}"]
-            raise TransferFailed(f"{what}: {last[0]}")
+            lines = said.strip().splitlines() or [f"tar ended with {process.exit_status}"]
+            full = next((line for line in lines if NO_ROOM in line), None)
+            hint = f"Make room on {self.machine.name}, or send less." if full else ""
+            raise TransferFailed(f"{what}: {full or lines[0]}", hint)
 
     @asynccontextmanager
     async def _process(self, command: str) -> AsyncIterator[asyncssh.SSHClientProcess[bytes]]:
