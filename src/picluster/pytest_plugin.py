@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -130,7 +130,7 @@ def picluster_client() -> Iterator[Client]:
     try:
         client = Client()
     except PiclusterError as problem:
-        _fail(problem)
+        raise _failure(problem) from None
     with client:
         yield client
 
@@ -215,7 +215,7 @@ class _Boards:
                 lease.check()
                 self._judged(record, lease.release(wait_s=VERDICT_S))
         except PiclusterError as problem:
-            _fail(problem)
+            raise _failure(problem) from None
 
     def _opened(self, lease: Lease) -> Record:
         machine = lease.machine
@@ -230,7 +230,8 @@ class _Boards:
         record.verdict, record.reasons = ended.verdict or "unknown", ended.verdict_reasons
         if self.item is None:  # the session was cut short; a failure here would be one of pytest's own
             return
-        self.item.user_properties += record.properties()[-2:]
+        known = self.item.user_properties
+        known += [one for one in record.properties() if one not in known]
         if self._setting("pi_require_clean") and record.verdict != "clean":
             pytest.fail(f"The board was not clean while it was tested: {record}", pytrace=False)
 
@@ -257,10 +258,11 @@ class _Boards:
 BOARDS = pytest.StashKey[_Boards]()
 
 
-def _fail(problem: PiclusterError) -> NoReturn:
+def _failure(problem: PiclusterError) -> BaseException:
     """In words: a traceback through our files tells nobody anything."""
     notes = getattr(problem, "__notes__", ())
-    pytest.fail(" ".join(filter(None, [problem.message, problem.hint, *notes])), pytrace=False)
+    said = " ".join(filter(None, [problem.message, problem.hint, *notes]))
+    return pytest.fail.Exception(said, pytrace=False)
 
 
 @contextmanager
