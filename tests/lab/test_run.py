@@ -234,7 +234,7 @@ def test_a_full_board_is_told_as_that(
     advisory.run(["mount", "-t", "tmpfs", "-o", f"size=1m,mode=700,uid={ACCOUNT}", "tmpfs", home])
     advisory.run(["sh", "-c", "mkdir -p ~/.ssh && cat > ~/.ssh/authorized_keys"], ACCOUNT, input=key)
     done = run(pool, advisory, "--copy", big, "--", "echo ran", home=ann)
-    assert (done.code, done.out) == (125, "") and "No space left" in done.err
+    assert (done.code, done.out) == (125, "") and f"{advisory.name}, which is full" in done.err
     free_within(advisory, GIVEN_BACK_S)
 
 

@@ -21,8 +21,8 @@ OUT = Path("picluster-out")
 """Where what is fetched goes unless told otherwise."""
 PUBLIC_KEYS = ("id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub")
 """Of these in ~/.ssh, the first that is there is let in when a board is held."""
-PATIENCE_S = 60.0
-"""A job that nobody watches outlasts a service that is being updated."""
+PATIENCE_S = 10.0
+"""A restart of the service is outlasted; once there is a lease, its own ttl says for how long."""
 OURS = 125
 """The exit code when neither the command nor the pool was at fault."""
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -44,8 +44,8 @@ ON_THE_WAY_S = 2
 """How much later than it happens there we hear of it, at most; then we do not wait any more."""
 WINDOW = 8 * 1024 * 1024
 """Bytes that may be on their way to us unacknowledged: what a gigabit over 60 ms takes."""
-NO_ROOM = "No space left"
-"""As every system says it, when it is asked to speak English."""
+NO_ROOM = ("No space left", "Wrote only")
+"""What `tar` says of a full disk, when it is asked to speak English: beyond its end, and across it."""
 PACKET = 128 * 1024
 """Bytes in one packet to us, at most: each costs the same, whatever its size."""
 _BROKE_OFF = "Did it lose its power or its network? `picluster show NAME` says when it was last heard."
@@ -268,9 +268,9 @@ class Reached:
             raise ConnectionLost(f"The connection to {self.machine.name} broke off.", _BROKE_OFF)
         if process.exit_status:
             lines = said.strip().splitlines() or [f"tar ended with {process.exit_status}"]
-            full = next((line for line in lines if NO_ROOM in line), None)
-            hint = f"Make room on {self.machine.name}, or send less." if full else ""
-            raise TransferFailed(f"{what}: {full or lines[0]}", hint)
+            if full := next((line for line in lines if any(words in line for words in NO_ROOM)), ""):
+                raise TransferFailed(f"{what}, which is full: {full}", f"Make room on {self.machine.name}.")
+            raise TransferFailed(f"{what}: {lines[0]}")
 
     @asynccontextmanager
     async def _process(self, command: str) -> AsyncIterator[asyncssh.SSHClientProcess[bytes]]:
