@@ -29,7 +29,7 @@ from schemathesis.specs.openapi.checks import (
 
 from picluster.wire import LONGEST_WAIT_S
 from tests.server.conftest import Api, fresh_lease
-from tests.service import ADMIN, PATIENCE_S
+from tests.service import ADMIN, PATIENCE_S, ServiceProcess, on_sqlite, service
 
 EXAMPLES = 50
 """For each call, once with what the document allows and once with what it does not."""
@@ -48,6 +48,16 @@ CHECKS = [
 BEARER = {"Authorization": f"Bearer {ADMIN}"}
 
 
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    """One that knows how to switch every board."""
+    folder = tmp_path_factory.mktemp("pool")
+    config = folder / "picluster.toml"
+    config.write_text('[[power]]\non = ["true"]\n')
+    with service(*on_sqlite(folder), "--config", str(config), PICLUSTER_POLICY__OFFLINE_S="3600") as running:
+        yield running
+
+
 class Caller:
     """Makes the calls, half of them about things that exist; others would only ever see `not_found`."""
 
@@ -56,6 +66,7 @@ class Caller:
         self._session = httpx2.Client(base_url=api.address, headers=BEARER, timeout=PATIENCE_S)
         self._numbers = count(1)
         self._real: dict[str, str] = {}
+        self._joining = api.token("join", uses=1_000)
         self.statuses: set[int] = set()
 
     def close(self) -> None:
@@ -80,6 +91,10 @@ class Caller:
             case.path_parameters[name] = self._real[name]
         if case.method == "PUT":
             case.path_parameters["lease_id"] = str(uuid.UUID(int=next(self._numbers)))
+        if case.path.endswith("/power") and isinstance(case.body, dict):
+            case.body["action"] = "on"
+        if case.path == "/api/v1/join" and isinstance(case.body, dict):
+            case.body |= {"id": str(next(self._numbers)), "name": "pi", "address": "pi.lab", "host_keys": []}
         if case.path == "/api/v1/tokens" and isinstance(case.body, dict):
             case.body |= {"kind": "ci", "role": "viewer", "expires_in_s": 60}
 
@@ -90,7 +105,8 @@ class Caller:
         if case.path == "/api/v1/events":
             self._listen(case)
             return
-        answer = case.call(base_url=self._api.address, headers=BEARER, timeout=PATIENCE_S)
+        headers = {"Authorization": f"Bearer {self._joining}"} if case.path == "/api/v1/join" else BEARER
+        answer = case.call(base_url=self._api.address, headers=headers, timeout=PATIENCE_S)
         self.statuses.add(answer.status_code)
         case.validate_response(answer, checks=CHECKS)
 
