@@ -7,13 +7,14 @@ import platform
 import sys
 from datetime import UTC, datetime
 
-from benchmarks import footprint, handover, rules, service, waiting
+from benchmarks import footprint, handover, rules, run, service, waiting
 
 ALL = {
     "rules": rules.main,
     "service": service.main,
     "waiting": waiting.main,
     "handover": handover.main,
+    "run": run.main,
     "footprint": footprint.main,
 }
 
