@@ -15,7 +15,8 @@ from picluster.runner.ssh import connect, fresh_key
 from picluster.wire import LeasedMachine, MachineAnswer
 
 OnOutput = Callable[[str, str, bytes], object]
-"""Is told each piece of output as it comes: the machine's name, `stdout` or `stderr`, and the bytes."""
+"""Is told each piece of output as it comes: the machine's name, `stdout` or `stderr`, and the bytes. What it returns, if
+it can be awaited, is, so that a slow reader slows the commands down and not the renewals."""
 
 
 @dataclass(frozen=True, slots=True)

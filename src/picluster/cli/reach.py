@@ -1,0 +1,429 @@
+"""A command on many machines at once, and files to and from one: on what is yours, or leased for the purpose."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from picluster.cli.common import (
+    Duration,
+    complete_machines,
+    named,
+    names_argument,
+    of_pool,
+    talk,
+)
+from picluster.cli.output import output_options, show
+from picluster.errors import Held, LeaseLost, Malformed, NotFound, PiclusterError, Refused, WaitedTooLong
+
+if TYPE_CHECKING:
+    from picluster.client.aio import AsyncClient
+    from picluster.client.sync import Client
+    from picluster.runner.borrow import Purpose
+    from picluster.runner.many import Outcome
+    from picluster.runner.ssh import Reached
+    from picluster.wire import MachineAnswer
+
+T = TypeVar("T")
+
+REFUSED, TIME_OVER, OURS = 75, 124, 125
+"""Exit codes of `exec` that are not the command's own: 5, as elsewhere for what is held, might be the command's."""
+
+SHOWN_JOB = 200
+"""Letters of a command that everybody sees as what the machine is used for."""
+
+COMMAND = "picluster.command"
+
+
+class WithCommand(click.Command):
+    """What follows `--` is for the machine, and none of it is ours to understand."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta[COMMAND] = args[end + 1 :]
+        return super().parse_args(ctx, args[:end])
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- WORDS...]"]
+
+
+# On many machines
+
+
+@click.command("exec", cls=WithCommand)
+@names_argument(required=False)
+@click.option("--all", "every", is_flag=True, help="Every machine that is online and in service.")
+@click.option("--platform", metavar="REGEX", help="Of them, those whose platform begins so.")
+@click.option(
+    "--addresses", metavar="FILE|LIST", help="Those at these addresses: with commas, or a file of lines."
+)
+@click.option(
+    "-p", "at_once", type=click.IntRange(1, 256), default=16, help="So many at a time.  [default: 16]"
+)
+@click.option("--timeout", "timeout_s", type=Duration(), help="End it after so long on each: exit code 124.")
+@click.option("--wait", is_flag=True, help="Wait for those that somebody else holds.")
+@click.option("--skip-held", is_flag=True, help="What somebody else holds is no failure.")
+@click.option("--job", default="", help="What for; everybody sees it.  [default: the command]")
+@click.option("--user", default="", help="Log in as, on boards that do not enforce.  [RPI_USERNAME]")
+@output_options
+@of_pool
+@click.pass_context
+def exec_command(
+    ctx: click.Context,
+    /,
+    pool: Client,
+    names: Sequence[str],
+    every: bool,
+    platform: str | None,
+    addresses: str | None,
+    output: str,
+    skip_held: bool,
+    **asked: Any,
+) -> None:
+    """Run a command on many machines at once.
+
+    \b
+    picluster exec model:pi5 -- vcgencmd measure_temp
+    picluster exec pi-1 pi-2 -- 'df -h / | tail -1'
+    picluster exec --all --platform '.*BCM2711' -p 4 --timeout 1m -o json -- uptime
+
+    On machines that you have locked it runs as they are; others are leased for it, if they are free, and given back.
+    Each line begins with its machine, if there are several. The exit code is the highest: a command's own, 75 when a
+    machine was somebody else's (not with --skip-held) or lost, 124 when the time was over, 125 when it was us.
+    """
+    words = ctx.meta[COMMAND]
+    if not words:
+        raise click.UsageError("What shall they do? Say it after `--`.", ctx)
+    machines = _chosen(pool, names, every, platform, addresses)
+    streaming = output in ("table", "wide")
+    shown = Shown(streaming, prefixed=len(machines) > 1)
+    outcomes = carried(_on_all(pool, machines, words, shown, **asked))
+    shown.end()
+    _report(outcomes, shown, output, skip_held)
+    ctx.exit(max((_code(outcome, skip_held) for outcome in outcomes), default=0))
+
+
+def _chosen(
+    pool: Client, names: Sequence[str], every: bool, platform: str | None, addresses: str | None
+) -> list[MachineAnswer]:
+    """What is named, by whatever means; of it, what has the address and the platform."""
+    if not (names or every or platform or addresses):
+        raise Malformed("Which machines? Name them, or say --all.", "`picluster list` shows what there is.")
+    found = named(pool, names) if names else pool.machines()
+    if addresses:
+        wanted = _addresses(addresses)
+        if missing := wanted - {machine.address for machine in found}:
+            raise NotFound(
+                f"No machine has the address {', '.join(sorted(missing))}.", "`picluster list` shows them."
+            )
+        found = [machine for machine in found if machine.address in wanted]
+    if not (names or addresses):
+        found = [one for one in found if one.presence == "online" and one.service == "in_service"]
+    if platform:
+        found = [one for one in found if _pattern(platform).match(str(one.facts.get("platform", "")))]
+    if not found:
+        raise NotFound("No machine is left of what was asked for.", "`picluster list -o wide` shows them.")
+    return found
+
+
+def _addresses(said: str) -> set[str]:
+    text = Path(said).read_text() if Path(said).is_file() else said
+    return {word for word in re.split(r"[\s,]+", text) if word}
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """Matched here: no service runs what somebody else has written."""
+    try:
+        return re.compile(text)
+    except re.error as problem:
+        raise Malformed(
+            f"platform: {text!r} is no regular expression: {problem}.", field="platform"
+        ) from None
+
+
+async def _on_all(
+    pool: Client,
+    machines: Sequence[MachineAnswer],
+    words: Sequence[str],
+    shown: Shown,
+    *,
+    at_once: int,
+    timeout_s: float | None,
+    wait: bool,
+    job: str,
+    user: str,
+) -> list[Outcome]:
+    from picluster.runner.borrow import Purpose
+    from picluster.runner.many import on_many
+    from picluster.runner.shell import line
+
+    command = line(words)
+    purpose = Purpose(job or command[:SHOWN_JOB], user, queue=wait)
+    async with awaited(pool) as client:
+        return await on_many(
+            client, machines, command, purpose, at_once=at_once, timeout_s=timeout_s, on_output=shown
+        )
+
+
+def _code(outcome: Outcome, skip_held: bool) -> int:
+    if outcome.problem is None:
+        return outcome.status or 0
+    if isinstance(outcome.problem, WaitedTooLong):
+        return TIME_OVER
+    if isinstance(outcome.problem, Refused):
+        return 0 if skip_held and isinstance(outcome.problem, Held) else REFUSED
+    return OURS
+
+
+def _report(outcomes: Sequence[Outcome], shown: Shown, output: str, skip_held: bool) -> None:
+    """For programs on stdout, with what each said; for people below what was said, where it is no part of that."""
+    rows = [
+        {
+            "machine": outcome.machine,
+            "exit": _code(outcome, skip_held),
+            "seconds": round(outcome.duration_s, 2),
+            "why": _why(outcome),
+            "stdout": shown.said(outcome.machine, "stdout"),
+            "stderr": shown.said(outcome.machine, "stderr"),
+        }
+        for outcome in outcomes
+    ]
+    columns = {name: _cell(name) for name in ("machine", "exit", "seconds", "why")}
+    if output not in ("table", "wide"):
+        show(rows, output, columns, {name: _cell(name) for name in ("stdout", "stderr")})
+    elif len(rows) > 1 or rows[0]["why"]:
+        with redirect_stdout(sys.stderr):
+            show(rows, "table", columns)
+
+
+def _why(outcome: Outcome) -> str:
+    """What kept the command from its end, in a line."""
+    problem = outcome.problem
+    if problem is None:
+        return ""
+    lost = "Lost while it ran: " if isinstance(problem, LeaseLost) else ""
+    return f"{lost}{problem.message} {problem.hint}".strip()
+
+
+def _cell(name: str) -> Callable[[dict[str, object]], object]:
+    return lambda row: row[name]
+
+
+class Shown:
+    """What the machines say: shown as it comes, line by line where there are several, or kept for the report."""
+
+    def __init__(self, streaming: bool, prefixed: bool) -> None:
+        self._streaming, self._prefixed = streaming, prefixed
+        self._kept: dict[tuple[str, str], bytes] = {}
+
+    def __call__(self, machine: str, stream: str, piece: bytes) -> None:
+        whole = self._kept.pop((machine, stream), b"") + piece
+        if self._streaming:
+            end = whole.rfind(b"\n") + 1 if self._prefixed else len(whole)
+            self._write(machine, stream, whole[:end])
+            whole = whole[end:]
+        self._kept[machine, stream] = whole
+
+    def end(self) -> None:
+        """A last line may lack its end."""
+        if self._streaming:
+            for (machine, stream), rest in self._kept.items():
+                self._write(machine, stream, rest + b"\n" if rest else b"")
+
+    def said(self, machine: str, stream: str) -> str:
+        return self._kept.get((machine, stream), b"").decode(errors="replace")
+
+    def _write(self, machine: str, stream: str, lines: bytes) -> None:
+        name = f"{machine}| ".encode() if self._prefixed else b""
+        out = sys.stdout if stream == "stdout" else sys.stderr
+        out.buffer.write(b"".join(name + line for line in lines.splitlines(keepends=True)))
+        out.flush()
+
+
+# Files
+
+
+@click.command("cp")
+@click.argument("sources", metavar="SRC...", nargs=-1, required=True, shell_complete=complete_machines)
+@click.argument("dest", metavar="DEST", shell_complete=complete_machines)
+@click.option("-r", "recursive", is_flag=True, hidden=True, help="Folders always come with what is in them.")
+@click.option("--wait", is_flag=True, help="Wait for a machine that somebody else holds.")
+@click.option("--job", default="", help="What for; everybody sees it.  [default: cp]")
+@click.option("--user", default="", help="Log in as, on boards that do not enforce.  [RPI_USERNAME]")
+@of_pool
+def cp_command(
+    pool: Client, sources: Sequence[str], dest: str, recursive: bool, wait: bool, job: str, user: str
+) -> None:
+    """Copy files and folders to a machine, or from machines.
+
+    \b
+    picluster cp build/ test.sh pi-1:work/
+    picluster cp pi-1:work/results.xml .
+    picluster cp 'pi-1:logs/*.txt' pi-2:/var/log/syslog logs/
+
+    Paths on a machine begin at the home of its account; patterns are quoted for your own shell. On a machine that you
+    have locked it is done as it is; another is leased for it, if it is free, and given back.
+    """
+
+    from picluster.runner.borrow import Purpose
+
+    purpose = Purpose(job or "cp", user, queue=wait)
+    places, target = [_place(source) for source in sources], _place(dest)
+    there = [place for place in places if place]
+    if target and not there:
+        files = [Path(source) for source in sources]
+        for file in files:
+            file.lstat()  # before anybody waits for a machine
+        carried(_put(pool, files, *target, purpose))
+    elif target is None and len(there) == len(sources):
+        into = len(sources) > 1 or dest.endswith("/") or Path(dest).is_dir()
+        for machine, path in there:
+            carried(_get(pool, machine, path, Path(dest), into, purpose))
+    else:
+        raise Malformed(
+            "One side is a machine, as in pi-1:path, and the other is here.", "A file called a:b is ./a:b."
+        )
+
+
+_REMOTE = re.compile(r"(?:\[([^\]/]+)\]|([^:/\[\]]+)):(.*)", re.DOTALL)
+
+
+def _place(text: str) -> tuple[str, str] | None:
+    """`machine:path`, the path from the machine's home; none for a path of here."""
+    found = _REMOTE.fullmatch(text)
+    if found is None:
+        return None
+    path = "" if found[3] == "~" else found[3].removeprefix("~/")
+    return found[1] or found[2], path
+
+
+async def _put(pool: Client, sources: Sequence[Path], machine: str, path: str, purpose: Purpose) -> None:
+    async def copy(reached: Reached, progress: Callable[[int], object]) -> None:
+        into = len(sources) > 1 or path.endswith("/") or not path or await _is_folder(reached, path)
+        folder, name = (path or ".", "") if into else _split(path)
+        for source in sources:
+            await reached.put(source, folder or ".", progress, name=name)
+
+    await _with_machine(pool, machine, purpose, copy)
+
+
+async def _get(pool: Client, machine: str, path: str, dest: Path, into: bool, purpose: Purpose) -> None:
+    """Into the folder `dest`, or as `dest`: then beside it first, so that what is there is replaced at once or not at all."""
+    from tempfile import TemporaryDirectory
+
+    folder, pattern = _split(path.rstrip("/"))
+    into = into or pattern in ("", ".", "..") or bool(_GLOB.search(pattern))
+
+    async def copy(reached: Reached, progress: Callable[[int], object]) -> None:
+        with TemporaryDirectory(dir=None if into else dest.parent) as fresh:
+            place = dest if into else Path(fresh)
+            fetched = await reached.get([pattern or "."], folder, place, progress)
+            if fetched.missing:
+                raise NotFound(
+                    f"{machine} has no {path}.", f"`picluster exec {machine} -- ls` shows what it has."
+                )
+            if not into:
+                (place / pattern).replace(dest)
+
+    await _with_machine(pool, machine, purpose, copy)
+
+
+_GLOB = re.compile(r"[*?\[]")
+
+
+def _split(path: str) -> tuple[str, str]:
+    """The folder, empty for the home, and the name in it."""
+    folder, slash, name = path.rpartition("/")
+    return folder or slash, name
+
+
+async def _is_folder(reached: Reached, path: str) -> bool:
+    import shlex
+
+    return await reached.run(f"test -d {shlex.quote(path)}") == 0
+
+
+async def _with_machine(
+    pool: Client,
+    name: str,
+    purpose: Purpose,
+    copy: Callable[[Reached, Callable[[int], object]], Coroutine[Any, Any, None]],
+) -> None:
+    from picluster.cli.running import Moved
+    from picluster.runner.borrow import borrowed
+    from picluster.runner.many import MANNER
+    from picluster.runner.ssh import connect
+
+    machine, moved = one_machine(pool, name), Moved()
+    async with (
+        awaited(pool) as client,
+        borrowed(client, machine, pool.whoami().name, purpose, MANNER) as (leased, access),
+        connect(leased, access) as reached,
+    ):
+        moved.begin(f"{machine.name} copies")
+        try:
+            await copy(reached, moved.more)
+        finally:
+            moved.stop()
+
+
+# What both need
+
+
+def one_machine(pool: Client, name: str) -> MachineAnswer:
+    """The one that a name means. Raises `Malformed` for several."""
+    found = named(pool, [name])
+    if len(found) > 1:
+        names = ", ".join(machine.name for machine in found)
+        raise Malformed(f"{name!r} means {len(found)} machines: {names}.", "Name one of them.")
+    return found[0]
+
+
+def awaited(pool: Client) -> AsyncClient:
+    """The same pool for an event loop."""
+    from picluster.client.aio import AsyncClient
+
+    where = pool.session.where
+    return AsyncClient(",".join(where.addresses), where.token, where.user, patience_s=pool.session.patience_s)
+
+
+def carried(work: Coroutine[Any, Any, T], stops: Sequence[str] = ("SIGINT", "SIGTERM", "SIGHUP")) -> T:
+    """Carry it out; a signal cancels it, and it cleans up: then we end with 128 and the signal's number."""
+    import asyncio
+    import signal
+
+    stopped_by = 0
+
+    async def stoppable() -> T:
+        def stop(number: int) -> None:
+            nonlocal stopped_by
+            stopped_by = number
+            task.cancel()
+
+        task = asyncio.ensure_future(work)
+        for name in stops:
+            number = getattr(signal, name)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        return await task
+
+    try:
+        return asyncio.run(stoppable())
+    except asyncio.CancelledError:
+        talk("picluster: stopped; what was locked for it is given back.")
+        raise click.exceptions.Exit(128 + stopped_by) from None
+    except BaseExceptionGroup as several:
+        raise _first(several) from None
+
+
+def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Of what went wrong at once, what somebody can do something about."""
+    known = several.subgroup(PiclusterError)
+    one = (known or several).exceptions[0]
+    return _first(one) if isinstance(one, BaseExceptionGroup) else one
