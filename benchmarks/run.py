@@ -25,6 +25,7 @@ from tests.service import ADMIN, ServiceProcess, until
 SIZE = 1 << 30
 LARGE, MEDIUM, SMALL = 128 << 20, 1 << 20, 16 << 10
 """Half of the bytes are in large files, a quarter each in medium and small ones: an image, libraries, sources."""
+ROUNDS, SLOW_S = 3, 1e9
 BOARDS = 10
 COMMANDS = 20
 WORK = "sleep 1"
@@ -121,19 +122,33 @@ async def several(pool: ServiceProcess) -> None:
 
 
 def folders(lab: Lab, pool: ServiceProcess, board: Board) -> None:
-    """A gigabyte there and back, over the same link, by the same holder."""
+    """A gigabyte there and back over the same link, in turn; of each the best, since the computer has other work."""
+    _allow_scp(board)
+    best = {"picluster": (SLOW_S, SLOW_S), "scp": (SLOW_S, SLOW_S)}
     with tempfile.TemporaryDirectory(prefix="picluster-bench-", dir="/dev/shm") as where:
         source = Path(where) / "bits"
         plant_files(source, SIZE)
         files = sum(1 for path in source.rglob("*") if path.is_file())
-        for name, (there, back) in {
-            "picluster": _by_picluster(pool, board, source),
-            "scp": _by_scp(lab, pool, board, source),
-        }.items():
-            print(
-                f"{SIZE >> 20:,} MiB in {files:,} files by {name}: there {_rate(there)}, back {_rate(back)}",
-                flush=True,
-            )
+        for _ in range(ROUNDS):
+            for name, times in (
+                ("picluster", _by_picluster(pool, board, source)),
+                ("scp", _by_scp(lab, pool, board, source)),
+            ):
+                best[name] = (min(best[name][0], times[0]), min(best[name][1], times[1]))
+                shutil.rmtree(source.parent / "back")
+    for name, (there, back) in best.items():
+        print(
+            f"{SIZE >> 20:,} MiB in {files:,} files by {name}, best of {ROUNDS}:"
+            f" there {_rate(there)}, back {_rate(back)}",
+            flush=True,
+        )
+
+
+def _allow_scp(board: Board) -> None:
+    """Which asks for sftp these days."""
+    config = board.file("/etc/ssh/sshd_config")
+    config.write_text(f"Subsystem sftp internal-sftp\n{config.read_text()}")
+    board.run(["pkill", "-HUP", "-o", "sshd"])
 
 
 def _by_picluster(pool: ServiceProcess, board: Board, source: Path) -> tuple[float, float]:
@@ -149,9 +164,7 @@ def _by_picluster(pool: ServiceProcess, board: Board, source: Path) -> tuple[flo
             back = await _awaited(lambda: _fetched(reached, folder, source.parent / "back"))
             return there, back
 
-    times = asyncio.run(both())
-    shutil.rmtree(source.parent / "back")
-    return times
+    return asyncio.run(both())
 
 
 async def _fetched(reached: Reached, folder: str, into: Path) -> None:
@@ -160,12 +173,8 @@ async def _fetched(reached: Reached, folder: str, into: Path) -> None:
 
 
 def _by_scp(lab: Lab, pool: ServiceProcess, board: Board, source: Path) -> tuple[float, float]:
-    config = board.file("/etc/ssh/sshd_config")
-    config.write_text(config.read_text() + "Subsystem sftp internal-sftp\n")
-    board.run(["pkill", "-HUP", "-o", "sshd"])
     holder = Holder(lab, pool)
     holder.take(board)
-    until(lambda: holder.can_use(board))
     options = board.ssh_command(holder.key)[1:-1]
     at = f"{ACCOUNT}@{board.address}:"
     copy = ["scp", "-q", "-r", *options]

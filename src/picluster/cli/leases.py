@@ -170,6 +170,10 @@ class Waiting:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """It is over; what is printed now is not overwritten."""
         if self._status is not None:
             self._status.stop()
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from picluster.wire import LeaseAnswer, LeasedMachine
 
 MEGABYTE = 1_000_000
+RUNS = "runs"
+"""The step that speaks for itself."""
 
 
 class Terminal:
@@ -47,7 +49,7 @@ class Terminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._waiting.__exit__()
+        self._waiting.stop()
         self._moved.stop()
 
     def stop(self, number: int) -> None:
@@ -66,13 +68,13 @@ class Terminal:
             self._waiting(step)
 
     def leased(self, lease: LeaseAnswer) -> None:
-        self._waiting.__exit__()
+        self._waiting.stop()
         names = ", ".join(f"{machine.name} ({machine.address})" for machine in lease.machines)
         self._say(f"{names}: yours, fence {lease.fence}.")
 
     def begins(self, machine: LeasedMachine, what: str) -> None:
         self._moved.stop()
-        if what != "runs" and not self._quiet:
+        if what != RUNS and not self._quiet:
             self._moved.begin(f"{machine.name} {what}")
 
     def moved(self, machine: LeasedMachine, size: int) -> None:
@@ -87,9 +89,7 @@ class Terminal:
         names = " ".join(machine.name for machine in result.lease.machines)
         talk(f"Held for {span(result.held_s)}, to look. `picluster unlock {names}` gives back earlier.")
         for part in result.parts:
-            machine = part.machine
-            port = f"-p {machine.ssh_port} " * (machine.ssh_port != 22)
-            talk(f"    ssh {port}{machine.ssh_user}@{machine.address}   # in {part.work_folder}")
+            talk(f"    {_way_to(part.machine, result.job)}   # in {part.work_folder}")
 
     def says(self, machine: LeasedMachine, stream: str, piece: bytes) -> Awaitable[None] | None:
         shown = self._prefixed(machine.name, stream, piece) if self._several else piece
@@ -137,6 +137,14 @@ class Terminal:
                 self.cancel()
 
 
+def _way_to(machine: LeasedMachine, job: Job) -> str:
+    """What a person types."""
+    from picluster.runner.keys import access_of
+
+    user, port = access_of(user=job.user).user_on(machine), machine.ssh_port
+    return f"ssh {f'-p {port} ' if port != 22 else ''}{f'{user}@' if user else ''}{machine.address}"
+
+
 def _line(name: str, line: bytes) -> bytes:
     return name.encode() + b"| " + line
 
@@ -171,6 +179,7 @@ class Moved:
     def begin(self, what: str) -> None:
         self._what, self._size = what, 0
         if not sys.stderr.isatty():
+            talk(f"{what} …")
             return
         from rich.console import Console
 

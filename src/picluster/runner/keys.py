@@ -56,6 +56,16 @@ def access_of(environment: Mapping[str, str] = os.environ, user: str = "", key: 
     return Access(key, user or environment.get("RPI_USERNAME", ""), environment.get("RPI_PASSWORD", ""))
 
 
+def how_to_know(machine: LeasedMachine) -> str:
+    """What to type to get a host key that nobody knows, to check it, and to believe it from now on."""
+    port = f"-p {machine.ssh_port} " * (machine.ssh_port != 22)
+    return (
+        f"`ssh-keyscan {port}{machine.address} > key; ssh-keygen -lf key` shows its fingerprints. If they are those of"
+        " `ssh-keygen -lf` for /etc/ssh/ssh_host_*.pub on the board: `cat key >> ~/.ssh/known_hosts`. A board with the"
+        " agent tells the pool by itself: `picluster join`."
+    )
+
+
 def public_key(file: Path) -> str:
     """The line of somebody's public key file. Raises `Malformed`, above all for a private one."""
     try:

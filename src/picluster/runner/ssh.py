@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from inspect import isawaitable
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ import asyncssh
 from picluster.errors import ConnectionLost, NotLetIn, NotReached, TransferFailed, WrongHost
 from picluster.runner import transfer
 from picluster.runner.archive import PIECE, pack
-from picluster.runner.keys import Access, Key
+from picluster.runner.keys import Access, Key, how_to_know
 from picluster.runner.shell import END_S, MISSING, ended_with_us, gathering, holding, unpacking
 from picluster.wire import LeasedMachine
 
@@ -44,6 +44,8 @@ ON_THE_WAY_S = 2
 """How much later than it happens there we hear of it, at most; then we do not wait any more."""
 WINDOW = 8 * 1024 * 1024
 """Bytes that may be on their way to us unacknowledged: what a gigabit over 60 ms takes."""
+AES_IN_HARDWARE = ("pi5", "cm5")
+"""How the models begin whose processors have AES: a third quicker there than ChaCha20, which is the quicker one elsewhere."""
 NO_ROOM = ("No space left", "Wrote only")
 """What `tar` says of a full disk, when it is asked to speak English: beyond its end, and across it."""
 PACKET = 128 * 1024
@@ -66,6 +68,7 @@ async def connect(
             login_timeout=timeout_s,
             keepalive_interval=SILENCE_S,
             keepalive_count_max=SILENCES,
+            encryption_algs="^aes128-gcm@openssh.com" if machine.model.startswith(AES_IN_HARDWARE) else (),
             **_identity(machine, access),
         )
     try:
@@ -137,7 +140,7 @@ def _wrong_host(machine: LeasedMachine, where: str) -> WrongHost:
         )
     return WrongHost(
         f"The pool knows no host key of {where}, and your ~/.ssh/known_hosts has none either.",
-        f"Give it the agent (`picluster join`), or look at its key once: ssh -p {machine.ssh_port} {machine.address}",
+        how_to_know(machine),
     )
 
 
@@ -177,10 +180,10 @@ class Reached:
             try:
                 yield folder
             finally:
-                if self.keeps_folder:
-                    process.stdin.write(b"keep\n")
-                process.stdin.write_eof()
                 with suppress(OSError, asyncssh.Error, TimeoutError):
+                    if self.keeps_folder:
+                        process.stdin.write(b"keep\n")
+                    process.stdin.write_eof()
                     await asyncio.wait_for(process.wait_closed(), END_S + ON_THE_WAY_S)
 
     async def run(
@@ -197,16 +200,16 @@ class Reached:
         """
         async with self._process(ended_with_us(command, environment or {}, folder)) as process:
             ended = asyncio.create_task(_to_the_end(process, on_output))
+            ended.add_done_callback(_looked_at)
             try:
                 with self._while_connected():
                     await asyncio.shield(ended)
             except asyncio.CancelledError:
                 process.stdin.write_eof()
-                _, deaf = await asyncio.wait(
-                    [ended], timeout=END_S + ON_THE_WAY_S
-                )  # what it still says is heard
+                # What it still says is heard; if nobody is there any more, nothing else is waited for either.
+                _, deaf = await asyncio.wait([ended], timeout=END_S + ON_THE_WAY_S)
                 if deaf:
-                    self._connection.abort()  # nobody is there, so nothing else is waited for either
+                    self._connection.abort()
                 raise
             finally:
                 ended.cancel()
@@ -222,10 +225,11 @@ class Reached:
             complaint = asyncio.create_task(process.stderr.read())
             try:
                 with self._while_connected():
-                    async for piece in transfer.in_thread(pack(source, name)):
-                        process.stdin.write(piece)
-                        progress(len(piece))
-                        await process.stdin.drain()
+                    async with aclosing(transfer.in_thread(pack(source, name))) as pieces:
+                        async for piece in pieces:
+                            process.stdin.write(piece)
+                            progress(len(piece))
+                            await process.stdin.drain()
                     process.stdin.write_eof()
                     await process.wait_closed()
             except ConnectionLost:
@@ -309,6 +313,12 @@ async def _to_the_end(process: asyncssh.SSHClientProcess[bytes], on_output: OnOu
 
     await asyncio.gather(pass_on(process.stdout, "stdout"), pass_on(process.stderr, "stderr"))
     await process.wait_closed()
+
+
+def _looked_at(ended: asyncio.Task[None]) -> None:
+    """What went wrong after somebody had stopped waiting for it is nobody's concern."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 async def _said_on(complaint: asyncio.Task[bytes]) -> str:

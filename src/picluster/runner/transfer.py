@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -26,7 +26,7 @@ class Fetched(NamedTuple):
     """Patterns that named nothing."""
 
 
-async def in_thread(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def in_thread(pieces: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Each piece is made in a thread while the one before it is on its way."""
     coming = asyncio.ensure_future(asyncio.to_thread(next, pieces, b""))
     try:
