@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.boards import ACCOUNT, Board
+from tests.lab.boards import ACCOUNT, Board, Lab
 from tests.lab.desk import all_free, home, live, rack, sh, start
 from tests.service import ServiceProcess, until
 
@@ -181,6 +181,29 @@ def test_a_session_that_is_interrupted(rack: list[Board], home: Path) -> None:
     running.communicate()
     assert running.returncode == 255
     until(lambda: rack[0].machine["state"] == "free")
+
+
+def test_a_board_without_an_agent(lab: Lab, rack: list[Board], home: Path, pool: ServiceProcess) -> None:
+    """The pool knows no host key of it: it has to be in the known_hosts of whoever goes there, who is told how."""
+    board, key = lab.board("bare", enforced=False), lab.key()
+    board.welcome(key, "pi")
+    pool.old("update", board.address, HostName="bare", Platform="an old one")
+    (home / ".ssh").mkdir(mode=0o700)
+    (home / ".ssh/id_ed25519").write_bytes(key.file.read_bytes())
+    (home / ".ssh/id_ed25519").chmod(0o600)
+    (home / ".ssh/id_ed25519.pub").write_text(key.public)
+    lines = {
+        "exec bare --user pi -- id -un": 125,
+        "ssh bare --user pi -- id -un": 1,
+        "cp bare:.profile . --user pi": 1,
+    }
+    for line, code in lines.items():
+        ran = sh(line)
+        assert (ran.returncode, f"ssh-keyscan {board.address} > key" in ran.stderr) == (code, True), (
+            ran.stderr
+        )
+    (home / ".ssh/known_hosts").write_text(f"{board.address} {board.host_key}\n")
+    assert sh("exec bare --user pi -- id -un").stdout == "pi\n"
 
 
 def test_without_an_ssh_client(rack: list[Board], home: Path) -> None:

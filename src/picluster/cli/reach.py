@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -115,6 +117,7 @@ def _chosen(
     """What is named, by whatever means; of it, what has the address and the platform."""
     if not (names or every or platform or addresses):
         raise Malformed("Which machines? Name them, or say --all.", "`picluster list` shows what there is.")
+    pattern = _pattern(platform or "")
     found = named(pool, names) if names else pool.machines()
     if addresses:
         wanted = _addresses(addresses)
@@ -126,7 +129,7 @@ def _chosen(
     if not (names or addresses):
         found = [one for one in found if one.presence == "online" and one.service == "in_service"]
     if platform:
-        found = [one for one in found if _pattern(platform).match(str(one.facts.get("platform", "")))]
+        found = [one for one in found if pattern.match(str(one.facts.get("platform", "")))]
     if not found:
         raise NotFound("No machine is left of what was asked for.", "`picluster list -o wide` shows them.")
     return found
@@ -222,13 +225,13 @@ class Shown:
         self._streaming, self._prefixed = streaming, prefixed
         self._kept: dict[tuple[str, str], bytes] = {}
 
-    def __call__(self, machine: str, stream: str, piece: bytes) -> None:
+    def __call__(self, machine: str, stream: str, piece: bytes) -> Awaitable[None] | None:
+        """In a thread: a pager that is not read must not keep the leases from being renewed."""
         whole = self._kept.pop((machine, stream), b"") + piece
-        if self._streaming:
-            end = whole.rfind(b"\n") + 1 if self._prefixed else len(whole)
-            self._write(machine, stream, whole[:end])
-            whole = whole[end:]
-        self._kept[machine, stream] = whole
+        end = whole.rfind(b"\n") + 1 if self._prefixed else len(whole)
+        end = end if self._streaming else 0
+        self._kept[machine, stream] = whole[end:]
+        return asyncio.to_thread(self._write, machine, stream, whole[:end]) if end else None
 
     def end(self) -> None:
         """A last line may lack its end."""
@@ -395,9 +398,6 @@ def awaited(pool: Client) -> AsyncClient:
 
 def carried(work: Coroutine[Any, Any, T], stops: Sequence[str] = ("SIGINT", "SIGTERM", "SIGHUP")) -> T:
     """Carry it out; a signal cancels it, and it cleans up: then we end with 128 and the signal's number."""
-    import asyncio
-    import signal
-
     stopped_by = 0
 
     async def stoppable() -> T:

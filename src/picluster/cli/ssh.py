@@ -164,13 +164,13 @@ class Ways:
 
     def check(self, machine: LeasedMachine, access: Access) -> None:
         """Where the pool knows no host key, the user has to. Raises `WrongHost` with how to get and check it."""
+        from picluster.runner.keys import how_to_know
+
         if machine.host_keys or _known(self.options(machine, access)):
             return
-        port = f"-p {machine.ssh_port} " * (machine.ssh_port != 22)
         raise WrongHost(
             f"Nobody knows the host key of {machine.name}: it has no agent, and is not in your known_hosts.",
-            f"`ssh-keyscan {port}{machine.address}` shows it; compare it on the board with `cat /etc/ssh/*.pub`, and"
-            " append it to ~/.ssh/known_hosts. Or give the board an agent: `picluster join`.",
+            how_to_know(machine),
         )
 
     def _make_key(self) -> Key:

@@ -1,6 +1,6 @@
 """A board for programs without an event loop: scripts, tests, the old runner.
 
-    with Client() as cluster, cluster.lease("model:pi5") as lease, Board(lease.machine, lease=lease) as board:
+    with Client() as cluster, Board.leased(cluster, "model:pi5", job="demo") as board:
         board.put("build", "demo")
         print(board.run("demo/test.sh").stdout)
         board.get("demo/*.xml", "results")
@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -27,7 +27,7 @@ from picluster.runner.keys import Access, access_of
 from picluster.wire import LeasedMachine
 
 if TYPE_CHECKING:
-    from picluster.client.sync import Lease
+    from picluster.client.sync import Client, Lease
     from picluster.runner.ssh import Reached
 
 T = TypeVar("T")
@@ -80,6 +80,17 @@ class Board:
         self._connection = AsyncExitStack()
         self._reached: Reached | None = None
         self._working: set[asyncio.Task[Any]] = set()
+
+    @classmethod
+    @contextmanager
+    def leased(cls, client: Client, selector: str = "", *, user: str = "", **more: Any) -> Iterator[Self]:
+        """A board that matches, when its turn comes, for the time of the block. `more` is what `Client.lease` takes."""
+        access = fresh_access(user)
+        with (
+            client.lease(selector, ssh_public_keys=access.public_keys, **more) as lease,
+            cls(lease.machine, access, lease) as board,
+        ):
+            yield board
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -13,11 +13,12 @@ import asyncio
 import logging
 import os
 import posixpath
+import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
-from typing import TextIO
 
 from picluster.client.aio import AsyncClient
 from picluster.client.boards import PiBoardTable
@@ -79,7 +80,7 @@ class RemoteRunner:
         self._user = username or os.environ.get("RPI_USERNAME", "")
         self._password = password or os.environ.get("RPI_PASSWORD", "")
         self._folders, self._files = sources, [Path(name) for name in _names(source_files)]
-        self._target = _target(target_dir, bool(sources or self._files))
+        self._target = _target(target_dir, bool(sources or self._files), start_clean or cleanup)
         self._wanted, self._back = _names(copyback_files), Path(copyback_dir or ".")
         self._command = command or ""
         self._logfile = logfile
@@ -92,14 +93,14 @@ class RemoteRunner:
         with self._client() as client, self._log() as log:
             for machine in self._machines(client):
                 with self._board(client, machine) as board:
-                    ran = self._on(board)
-                log.write(ran.output)
+                    ran = self._on(board, lambda stream, piece: log.write(piece))
                 lines += ran.output.splitlines()
                 ran.check()
         return lines
 
-    def _log(self) -> TextIO:
-        return open(self._logfile or os.devnull, "w", encoding="utf-8")
+    def _log(self) -> RawIOBase:
+        """Whoever follows it sees what the command says while it runs."""
+        return open(self._logfile or os.devnull, "wb", buffering=0)
 
     # Which board
 
@@ -160,7 +161,7 @@ class RemoteRunner:
 
     # What is done there
 
-    def _on(self, board: Board) -> Ran:
+    def _on(self, board: Board, on_output: Callable[[str, bytes], object]) -> Ran:
         if self._start_clean:
             self._remove(board)
         try:
@@ -219,15 +220,19 @@ def _names(said: str | Sequence[str] | None) -> list[str]:
     return [name for part in parts if (name := str(part).strip())]
 
 
-def _target(said: str | None, copying: bool) -> str:
+NOT_FOR_EMPTYING = re.compile(r"/+([a-z]*|home/[^/]+)|\.|~|\.\.(/.*)?")
+"""Roots, homes, and what lies above: nobody means to lose those."""
+
+
+def _target(said: str | None, copying: bool, emptied: bool) -> str:
     """The folder there, from the home if it is not absolute; none when there is nothing to copy and none is named."""
     if not said:
         return TARGET if copying else ""
     folder = posixpath.normpath(said.removeprefix("~/"))
-    if folder in ("/", ".", "~", "/home", "/root") or folder.split("/")[0] == "..":
+    if emptied and NOT_FOR_EMPTYING.fullmatch(folder):
         raise Malformed(
             f"target_dir: {said!r} would be emptied, and is more than a folder of yours.",
-            "Name one that is for this run alone.",
+            "Name one that is for this run alone, or say start_clean=False and cleanup=False.",
             field="target_dir",
         )
     return folder

@@ -1,0 +1,106 @@
+"""`exec`, `cp` and `ssh` before any board is reached: what is asked for, what is refused, and what is given back.
+
+What they do on a board is told in tests/lab/test_reach.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from picluster.cli import reach
+from tests.cli.conftest import Shell, boards
+from tests.service import ServiceProcess
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(pool: ServiceProcess) -> Iterator[None]:
+    """Whatever a story asked for, nothing of it stays locked."""
+    yield
+    asked = [one for one in pool.get("/api/v1/leases").json() if one["job"].startswith("reach")]
+    assert [one for one in asked if one["state"] != "ended"] == []
+
+
+def test_which_and_what(sh: Shell) -> None:
+    """Nothing happens on machines that nobody named, nor without a command."""
+    for line, said in {
+        "exec -- true": "Which machines?",
+        "exec --all": "What shall they do?",
+        "exec '' -- true": "A name is empty",
+        "exec --all --platform '(' -- true": "no regular expression",
+    }.items():
+        result = sh(line)
+        assert (result.exit_code, said in result.stderr) == (2, True), line
+    assert sh("exec name:nothing -- true").exit_code == 3
+
+
+def test_what_cannot_be_reached(sh: Shell, pool: ServiceProcess) -> None:
+    """A board that is only a name: 125, why in the table, the others not held up, and all of them given back."""
+    one, two = boards(pool, 2)
+    result = sh(f"exec {one} {two} --job reach -- true")
+    assert (result.exit_code, result.stdout) == (125, "")
+    assert result.stderr.count("could not be reached") == 2
+    [row] = json.loads(sh(f"exec {one} --job reach -o json -- true").stdout)
+    assert (row["machine"], row["exit"], row["stdout"]) == (one, 125, "")
+
+
+def test_what_is_held(sh: Shell, pool: ServiceProcess) -> None:
+    """By somebody else: 75, with who and what for; --skip-held makes it no failure. `cp` and `ssh`: 5."""
+    (name,) = boards(pool)
+    assert sh.old(f"lock {name} --job soak").exit_code == 0
+    result = sh(f"exec {name} --job reach -- true")
+    assert result.exit_code == 75 and "legacy:ann" in result.stderr and "soak" in result.stderr
+    assert sh(f"exec {name} --skip-held -- true").exit_code == 0
+    assert sh(f"cp {__file__} {name}:").exit_code == 5
+    assert sh(f"ssh {name}").exit_code == 5
+    assert sh.old(f"unlock {name}").exit_code == 0
+
+
+def test_ssh_without_a_machine(sh: Shell) -> None:
+    result = sh(f"ssh name:nothing-{uuid.uuid4()}")
+    assert result.exit_code == 3
+
+
+def test_ssh_where_there_is_none(sh: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    result = sh("ssh anything")
+    assert result.exit_code == 3 and "apt install openssh-client" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("pi-1:", ("pi-1", "")),
+        ("pi-1:~", ("pi-1", "")),
+        ("pi-1:~/a b", ("pi-1", "a b")),
+        ("10.0.0.7:/var/log", ("10.0.0.7", "/var/log")),
+        ("[fe80::1]:x:y", ("fe80::1", "x:y")),
+        ("here", None),
+        ("./a:b", None),
+        ("/a:b", None),
+    ],
+)
+def test_where_a_path_is(text: str, place: tuple[str, str] | None) -> None:
+    assert reach._place(text) == place
+
+
+def test_lines_of_several_do_not_mix() -> None:
+    """A line is shown when it is whole, whatever the pieces that it comes in."""
+    shown = reach.Shown(streaming=True, prefixed=True)
+    written: list[tuple[str, str, bytes]] = []
+    shown._write = lambda *said: written.append(said)  # type: ignore[method-assign]
+    for machine, piece in (("a", b"on"), ("b", b"two\nth"), ("a", b"e\n"), ("b", b"ree")):
+        waiting = shown(machine, "stdout", piece)
+        if waiting is not None:
+            reach.asyncio.run(waiting)  # type: ignore[arg-type]
+    shown.end()
+    assert written == [
+        ("b", "stdout", b"two\n"),
+        ("a", "stdout", b"one\n"),
+        ("a", "stdout", b""),
+        ("b", "stdout", b"three\n"),
+    ]

@@ -1,0 +1,69 @@
+"""Each example does what its first line says, on a board with a real sshd and a real agent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.lab.boards import Board
+from tests.lab.desk import all_free, home, rack
+from tests.service import PATIENCE_S
+
+__all__ = ["all_free", "home", "rack"]
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.xdist_group("lab-examples")]
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FIRST_DIGITS = "31415926535897932384"
+
+
+@pytest.fixture
+def here(home: Path) -> Path:
+    """A copy, since building writes."""
+    return Path(shutil.copytree(EXAMPLES, home / "examples", ignore=shutil.ignore_patterns("build", "out")))
+
+
+def run(*command: str | Path) -> str:
+    """Its output; `picluster` and `python3` are those that run this."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    ran = subprocess.run(
+        command, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def found(folder: Path, name: str) -> str:
+    [file] = folder.rglob(name)
+    return file.read_text()
+
+
+def test_as_one_command(rack: list[Board], here: Path) -> None:
+    assert "results/digits.txt: OK" in run(here / "one_command.sh", "pi-b")
+    assert found(here / "out", "digits.txt").startswith(FIRST_DIGITS)
+    assert found(here / "out", "where.txt").split()[0] == "pi-b"
+    assert ElementTree.parse(here / "out/junit.xml").find(".//testcase") is not None
+
+
+def test_from_python(rack: list[Board], here: Path) -> None:
+    said = run(sys.executable, here / "from_python.py", "pi-a")
+    assert said.splitlines()[0] == "results/digits.txt: OK" and "pi-a (pi5) knows 1000 digits of pi." in said
+    assert found(here / "out", "digits.txt").startswith(FIRST_DIGITS)
+
+
+def test_as_pytest(rack: list[Board], here: Path) -> None:
+    said = run(
+        sys.executable, "-m", "pytest", "-p", "no:cacheprovider", here / "test_on_a_board.py", "--pi", "pi-c"
+    )
+    assert "2 passed" in said and "pi-c (pi5), fence " in said
+
+
+def test_for_any_machine(rack: list[Board], here: Path) -> None:
+    """Nobody has to say which."""
+    assert "results/digits.txt: OK" in run(here / "one_command.sh")
