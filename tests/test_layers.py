@@ -87,6 +87,12 @@ LAYERS = {
         only_in={"asyncssh": ["picluster.runner.ssh"]},
     ),
     "picluster.demo": Layer(ours=["picluster.client", "picluster.errors"]),
+    # Loaded when a job runs, and by nothing before.
+    "picluster.cli.running": Layer(
+        ours=["picluster.cli", "picluster.client", "picluster.runner", "picluster.wire"],
+        others=STDLIB | {"rich"},
+        eager=STDLIB | {"picluster.cli", "picluster.runner"},
+    ),
     "picluster.cli": Layer(
         ours=["picluster"],
         others=STDLIB | {"click", "platformdirs", "rich"},

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any, Self
 from picluster.cli.common import complain, talk
 from picluster.cli.leases import Waiting
 from picluster.cli.output import span
+from picluster.runner.job import Result, Watch
+from picluster.runner.keys import access_of
+from picluster.runner.plan import Ending, Job
+from picluster.runner.report import why_not_clean
 
 if TYPE_CHECKING:
     from picluster.client.flows import Step
-    from picluster.runner.job import Result
-    from picluster.runner.plan import Job
     from picluster.wire import LeaseAnswer, LeasedMachine
 
 MEGABYTE = 1_000_000
@@ -31,11 +33,10 @@ RUNS = "runs"
 """The step that speaks for itself."""
 
 
-class Terminal:
-    """A `Watch` that shows one job. `cancel` stops it, once there is something to stop."""
+class Terminal(Watch):
+    """Shows one job. `cancel` stops it, once there is something to stop."""
 
     cancel: Callable[[], object]
-    stopped_by: int = 0
 
     def __init__(self, job: Job, quiet: bool) -> None:
         self._several, self._quiet = job.count > 1, quiet
@@ -97,8 +98,6 @@ class Terminal:
 
     def ended(self, result: Result) -> None:
         """The last words: how it went, and what to do if it did not go well."""
-        from picluster.runner.plan import Ending
-
         self._moved.stop()
         for (name, stream), rest in self._lines.items():
             if rest:
@@ -106,8 +105,6 @@ class Terminal:
         if result.problem is not None:
             complain(result.problem)
         elif result.ending is Ending.NOT_CLEAN:
-            from picluster.runner.report import why_not_clean
-
             talk(f"picluster: --require-clean: {why_not_clean(result)}")
         elif result.ending is Ending.TIME_OVER:
             talk(f"picluster: the command ran for more than {span(result.job.timeout_s)}, and was ended.")
@@ -139,8 +136,6 @@ class Terminal:
 
 def _way_to(machine: LeasedMachine, job: Job) -> str:
     """What a person types."""
-    from picluster.runner.keys import access_of
-
     user, port = access_of(user=job.user).user_on(machine), machine.ssh_port
     return f"ssh {f'-p {port} ' if port != 22 else ''}{f'{user}@' if user else ''}{machine.address}"
 

@@ -1,6 +1,6 @@
 """A job from its lease to its verdict: wait, connect, copy, run, fetch, clean, give back.
 
-    result = await carry_out(Job("model:pi5", "./test.sh", copies=(copy_of("build/"),)), client, Unwatched())
+    result = await carry_out(Job("model:pi5", "./test.sh", copies=(copy_of("build/"),)), client, Watch())
 
 Whatever goes wrong, in whatever step: the command on every machine is ended, its folder is removed, the lease is
 given back, and the result says what it was.
@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from picluster.client.aio import AsyncClient, AsyncLease
 from picluster.client.flows import Step
@@ -36,8 +36,8 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A disk, somebody's share of it, or a file is full."""
 
 
-class Watch(Protocol):
-    """Is told how it goes."""
+class Watch:
+    """Is told how it goes. This one does not care."""
 
     stopped_by: int = 0
     """The signal for which whoever watches has cancelled the job, so that the job can say so."""
@@ -63,10 +63,6 @@ class Watch(Protocol):
 
     def holds(self, result: Result) -> None:
         """The machines stay ours, since it failed."""
-
-
-class Unwatched(Watch):
-    """Nobody cares how it goes, as long as it has a result."""
 
 
 @dataclass
