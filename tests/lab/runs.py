@@ -60,7 +60,10 @@ class Run:
 
     def __exit__(self, *exc: object) -> None:
         self.process.kill()
-        self.process.communicate()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream:
+                stream.close()
+        self.process.wait()
 
     def says(self, text: str) -> None:
         """Wait until its command has printed this line."""

@@ -20,7 +20,7 @@ import pytest
 from tests.lab.boards import ACCOUNT, Board, Lab
 from tests.lab.people import Holder
 from tests.lab.runs import GIVEN_BACK_S, Run, free_within, run, running_on
-from tests.service import ServiceProcess, until
+from tests.service import PATIENCE_S, ServiceProcess, until
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.xdist_group("lab-run")]
 TTL_S, SLACK_S = 3, 0.5
@@ -173,13 +173,28 @@ def test_a_command_that_takes_too_long_is_ended_and_its_results_are_fetched(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_stopped_ends_its_command_and_gives_back(
-    pool: ServiceProcess, advisory: Board, ann: Path, number: signal.Signals
+    pool: ServiceProcess, advisory: Board, ann: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    with Run(pool, advisory, "--", BUSY, home=ann) as running:
+    with Run(pool, advisory, "--out", tmp_path, "--", BUSY, home=ann) as running:
         running.says("begun")
         running.send(number)
         done = running.end()
     assert done.code == 128 + number and "ending the command" in done.err
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["ending"], result["exit_code"], result["signal"]) == ("stopped", done.code, number)
+    assert running_on(advisory, "sleep 4321") == []
+    free_within(advisory, GIVEN_BACK_S)
+
+
+def test_a_run_whose_output_nobody_reads_any_more_stops(
+    pool: ServiceProcess, advisory: Board, ann: Path
+) -> None:
+    """As every command before `| head` does."""
+    with Run(pool, advisory, "--", "sleep 4321 & echo begun; yes", home=ann) as running:
+        running.says("begun")
+        assert running.process.stdout
+        running.process.stdout.close()
+        assert running.process.wait(PATIENCE_S) == 128 + signal.SIGPIPE
     assert running_on(advisory, "sleep 4321") == []
     free_within(advisory, GIVEN_BACK_S)
 

@@ -12,7 +12,7 @@ import asyncio
 import errno
 import time
 from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -142,14 +142,14 @@ async def carry_out(job: Job, client: AsyncClient, watch: Watch) -> Result:
     result = Result(job)
     try:
         await _Carrying(job, client, watch, result).to_the_end()
+        if result.held_s is None:
+            await _judged(client, result)
     except PiclusterError as problem:
         result.problem = problem
     except asyncio.CancelledError:
-        result.stopped_by = watch.stopped_by
         if not watch.stopped_by:
             raise
-    if result.lease is not None and result.held_s is None:
-        await _given_back(client, result)
+    result.stopped_by = watch.stopped_by
     return result
 
 
@@ -165,8 +165,17 @@ class _Carrying:
         self._all_done = asyncio.Barrier(job.count)
 
     async def to_the_end(self) -> None:
+        lease: AsyncLease | None = None
+        try:
+            async with self._leased() as lease:
+                await self._with(lease)
+        finally:
+            if lease is not None:
+                self._result.lease = lease.answer
+
+    def _leased(self) -> AbstractAsyncContextManager[AsyncLease]:
         ask = self._request
-        async with self._client.lease(
+        return self._client.lease(
             ask.selector,
             job=ask.job,
             ttl=ask.ttl_s,
@@ -176,13 +185,15 @@ class _Carrying:
             queue=ask.queue,
             priority=ask.priority,
             ssh_public_keys=ask.ssh_public_keys,
-        ) as lease:
-            self._result.lease = lease.answer
-            self._result.parts = [Part(machine, self._folder_of(machine)) for machine in lease.machines]
-            self._watch.leased(lease.answer)
-            await self._on_all(lease)
-            if self._failed and self._job.hold_on_failure_s is not None:
-                await self._hold(lease, self._job.hold_on_failure_s)
+        )
+
+    async def _with(self, lease: AsyncLease) -> None:
+        self._result.lease = lease.answer
+        self._result.parts = [Part(machine, self._folder_of(machine)) for machine in lease.machines]
+        self._watch.leased(lease.answer)
+        await self._on_all(lease)
+        if self._failed and self._job.hold_on_failure_s is not None:
+            await self._hold(lease, self._job.hold_on_failure_s)
 
     def _folder_of(self, machine: LeasedMachine) -> Path | None:
         out = self._job.out
@@ -293,18 +304,14 @@ def _room_for(file: Path) -> Iterator[None]:
         ) from None
 
 
-async def _given_back(client: AsyncClient, result: Result) -> None:
-    """How the lease ended; if that was in good order, with the verdict once the last of its boards has reported."""
+async def _judged(client: AsyncClient, result: Result) -> None:
+    """The lease is over; wait for its verdict, which is there when the last of its boards has reported."""
     assert result.lease is not None
     end = time.monotonic() + (VERDICT_REQUIRED_S if result.job.require_clean else VERDICT_S)
-    if result.stopped_by or result.problem is not None:
-        end = 0.0
-    with suppress(PiclusterError):  # it runs out by itself, and what is known is in the result
-        while True:
+    with suppress(Unavailable):  # what is not known is not clean
+        while not result.lease.verdict and time.monotonic() < end:
             result.lease = await client.release(result.lease.id, wait_s=_open_for(end))
-            if result.lease.verdict or time.monotonic() >= end:
-                break
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(0 if result.lease.verdict else LOOK_EVERY_S)
 
 
 def _open_for(end: float) -> float:
