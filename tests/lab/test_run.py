@@ -186,6 +186,20 @@ def test_a_run_that_is_stopped_ends_its_command_and_gives_back(
     free_within(advisory, GIVEN_BACK_S)
 
 
+def test_a_second_signal_waits_for_nothing(pool: ServiceProcess, advisory: Board, ann: Path) -> None:
+    """Not even for a command that does not listen; what is locked is free when its time is over, as after `kill -9`."""
+    deaf = "trap '' TERM; echo begun; while :; do sleep 1; done"
+    with Run(pool, advisory, "--ttl", f"{TTL_S}s", "--", deaf, home=ann) as running:
+        running.says("begun")
+        running.send(signal.SIGINT)
+        assert running.process.stderr
+        until(lambda: "SIGINT" in running.process.stderr.readline())  # type: ignore[union-attr]
+        running.send(signal.SIGINT)
+        assert running.process.wait(PATIENCE_S) == -signal.SIGINT
+    until(lambda: not running_on(advisory, deaf))
+    free_within(advisory, LEFT_BEHIND_S)
+
+
 def test_a_run_whose_output_nobody_reads_any_more_stops(
     pool: ServiceProcess, advisory: Board, ann: Path
 ) -> None:

@@ -164,11 +164,6 @@ def _run(job: Job, url: str | None, token: str | None, quiet: bool) -> int:
             result = asyncio.run(_stoppable(job, url, token, watch))
             watch.ended(result)
             report.write(result)
-        except asyncio.CancelledError:
-            talk(
-                "Stopped at once: what was locked is free when its time is over. `picluster list --me` shows it."
-            )
-            return 128 + watch.stopped_by
         except PiclusterError as problem:
             complain(problem)
             return OURS
@@ -179,7 +174,7 @@ def _run(job: Job, url: str | None, token: str | None, quiet: bool) -> int:
 
 
 async def _stoppable(job: Job, url: str | None, token: str | None, watch: Terminal) -> Result:
-    """A signal cancels the job, and it cleans up; a second one does not wait for that."""
+    """A signal cancels the job, and it cleans up."""
     import asyncio
 
     from picluster.client.aio import AsyncClient

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from picluster.wire import LeaseAnswer, LeasedMachine
 
 MEGABYTE = 1_000_000
+LONGEST_LINE = 64 * 1024
+"""Bytes without an end that are kept for it; then they are a line as they are."""
 RUNS = "runs"
 """The step that speaks for itself."""
 
@@ -41,7 +43,7 @@ class Terminal(Watch):
     def __init__(self, job: Job, quiet: bool) -> None:
         self._several, self._quiet = job.count > 1, quiet
         self._waiting = Waiting()
-        self._moved = Moved()
+        self._moved = Moved(live=not self._several)
         self._lines: dict[tuple[str, str], bytes] = {}
 
     def __enter__(self) -> Self:
@@ -54,11 +56,19 @@ class Terminal(Watch):
         self._moved.stop()
 
     def stop(self, number: int) -> None:
-        """A signal has come: the first one is explained, so that nobody needs a second."""
-        if not self.stopped_by:
-            self._moved.stop()
-            name = signal.Signals(number).name
-            talk(f"{name}: ending the command and giving back. Once more, and nothing is waited for.")
+        """A signal has come. The first is for cleaning up; with the second one everything ends here and now."""
+        if self.stopped_by:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self._waiting.stop()
+        self._moved.stop()
+        name = signal.Signals(number).name
+        talk(
+            f"{name}: ending the command and giving back. Once more ends this at once; what is locked then runs out."
+        )
+        self._stop(number)
+
+    def _stop(self, number: int) -> None:
         self.stopped_by = number
         self.cancel()
 
@@ -120,6 +130,8 @@ class Terminal(Watch):
     def _prefixed(self, name: str, stream: str, piece: bytes) -> bytes:
         """The lines that are complete now."""
         *whole, rest = (self._lines.get((name, stream), b"") + piece).split(b"\n")
+        if len(rest) > LONGEST_LINE:
+            whole, rest = [*whole, rest], b""
         self._lines[name, stream] = rest
         return b"".join(_line(name, line) + b"\n" for line in whole)
 
@@ -130,8 +142,7 @@ class Terminal(Watch):
             if problem.errno != errno.EPIPE:
                 raise
             if not self.stopped_by:  # `| head` has seen enough
-                self.stopped_by = signal.SIGPIPE
-                self.cancel()
+                self._stop(signal.SIGPIPE)
 
 
 def _way_to(machine: LeasedMachine, job: Job) -> str:
@@ -164,16 +175,17 @@ def _summary(result: Result) -> str:
 
 
 class Moved:
-    """How far a copy is: a live line on a terminal, else the line that it begins."""
+    """How far a copy is: a live line where nobody else writes, as on a terminal with one machine; else that it begins."""
 
-    def __init__(self) -> None:
+    def __init__(self, live: bool = True) -> None:
+        self._live = live
         self._status: Any = None
         self._what, self._size = "", 0
         self._shown = ExitStack()
 
     def begin(self, what: str) -> None:
         self._what, self._size = what, 0
-        if not sys.stderr.isatty():
+        if not (self._live and sys.stderr.isatty()):
             talk(f"{what} …")
             return
         from rich.console import Console
