@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -135,6 +136,7 @@ def test_four_workers_share_three_boards(project: Project) -> None:
     assert code == 0, said
     grants = dict.fromkeys(log.read_text().splitlines())
     assert len(log.read_text().splitlines()) == 16 and len(grants) in (3, 4)
+    assert re.search(r"gw\d: Waiting: ", said), "the fourth tells why it does nothing"
     assert said.count(", fence ") == len(grants)
     assert project.leases("held") + project.leases("waiting") == []
 

@@ -202,3 +202,21 @@ def test_whoever_is_stopped_gives_back(project: Projects, number: signal.Signals
     [lease] = ours.leases()
     assert (lease["state"], lease["ended"]) == ("ended", "released"), said
     assert "fence" in said, "the summary has it all the same"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["interrupted", "cancelled"])
+def test_workers_whose_controller_is_stopped(project: Projects, number: signal.Signals) -> None:
+    """Only the controller hears of it; its workers end with it, and give back before."""
+    ours = project(2)
+    ours.write("""
+        import pathlib, pytest, time
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_one(pi, number):
+            pathlib.Path(f"begun-{number}").touch()
+            time.sleep(600)
+    """)
+    run = ours.start("-n", "2")
+    until(lambda: len(list(ours.folder.glob("begun-*"))) == 2)
+    run.send_signal(number)
+    run.wait()
+    until(lambda: [lease["ended"] for lease in ours.leases()] == ["released", "released"])

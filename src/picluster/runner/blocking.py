@@ -230,8 +230,12 @@ class Board:
         await self._disconnect()
 
     def _lost(self, lost: LeaseLost) -> None:
-        """Told by the thread that renews."""
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+        """Told by the thread that renews; too late, if the block has just been left."""
+        ending = self._end()
+        try:
+            asyncio.run_coroutine_threadsafe(ending, self._loop)
+        except RuntimeError:  # the loop is closed
+            ending.close()
 
 
 def _of(pieces: list[tuple[str, bytes]], wanted: str = "") -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from picluster.client import flows
 from picluster.client.aio import AsyncClient
 from picluster.client.sync import Watch, nobody
-from picluster.errors import NotLetIn
+from picluster.errors import LeaseLost, NotLetIn
 from picluster.runner.keys import Access, Key, access_of
 from picluster.wire import LeasedMachine, MachineAnswer
 
@@ -73,7 +73,9 @@ async def held(
 ) -> tuple[LeasedMachine, Access]:
     """A machine of a lease of ours, and what opens it: our own keys, else a fresh one that the lease gets."""
     lease = await client.run(flows.lease(client.session, lease_id))
-    machine = next(one for one in lease.machines if one.name == name)
+    machine = next((one for one in lease.machines if one.name == name), None)
+    if machine is None or lease.state != "held":
+        raise LeaseLost(f"Your lease of {name} has just ended.", "Once more, and it is leased for this.")
     own = access_of(user=user)
     if machine.mode != "enforced" or await manner.lets_in(machine, own):
         return machine, own

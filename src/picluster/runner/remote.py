@@ -167,7 +167,11 @@ class RemoteRunner:
         try:
             self._copy(board)
             ran = board.run(
-                self._command or "true", check=False, timeout_s=self._timeout_s, folder=self._target
+                self._command or "true",
+                check=False,
+                timeout_s=self._timeout_s,
+                folder=self._target,
+                on_output=on_output,
             )
             if self._wanted:
                 self._fetch(board, ran)
