@@ -174,6 +174,18 @@ def test_whoever_says_to_be_a_known_board_gets_nothing_before_a_person_agrees(da
     assert (now.id, now.approve) == (doubted.id, False)
 
 
+def test_a_board_that_is_set_up_anew_while_it_runs_is_simply_the_same(day: Day) -> None:
+    """With whatever join token: nobody but the board knows which boot this is."""
+    join_token(day, "another")
+    day.joins("pi5-a", "shelf", keys=KEYS)
+    day.beats("pi5-a")
+    (old,) = agent_tokens(day, "pi5-a")
+    assert day.joins("pi5-a", "another", keys=KEYS).service is Service.IN_SERVICE
+    (new,) = agent_tokens(day, "pi5-a")
+    assert (new.id != old.id, new.approve) == (True, False)
+    assert day.token("another").uses_left == 0
+
+
 def test_no_keys_at_all_are_no_way_in_either(day: Day) -> None:
     day.joins("pi5-a", "shelf", keys=KEYS)
     day.beats("pi5-a")

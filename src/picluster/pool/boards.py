@@ -121,7 +121,8 @@ def _still_trusted(ledger: Ledger, by: Actor) -> None:
 def _joined(ledger: Ledger, by: Actor) -> bool:
     """Whether this board got its token by joining, so that its name was chosen for it."""
     token = ledger.roster.tokens.get(by.token)
-    return token is not None and bool(token.boot_id)
+    issuer = ledger.roster.tokens.get(token.issued_by) if token else None
+    return issuer is not None and issuer.kind == "join"
 
 
 def _register(ledger: Ledger, name: str, report: Report) -> Machine:

@@ -31,26 +31,26 @@ def machine_name(wanted: str) -> str:
 def join(ledger: Ledger, ask: Join) -> Machine:
     """A board is let in with a join token, and gets a token of its own.
 
-    Asking again, with the same join token in the same boot, is the same machine and costs no use. Whoever says to be a
-    board that is known already gets a token that is worth nothing until a person agrees: identity and host keys
-    are no secrets. Raises `NotAllowed` when the join token is over, or has let in as many boards as it may.
+    Asking again in the same boot is the same machine. Whoever else says to be a board that is known gets a token
+    that is worth nothing until a person agrees: identity and host keys are no secrets, a boot id is. Raises
+    `NotAllowed` when the join token has let in as many boards as it may, `NotAuthenticated` when it is over.
     """
     join_token = _valid(ledger, ask)
     known = ledger.roster.machine_of_board(ask.id) or _legacy_at(ledger, ask.address)
-    before = _asked_before(ledger, known, ask)
-    if not before:
+    doubtful = known is not None and known.mode is not Mode.LEGACY and not _same_boot(known, ask)
+    before = [] if known is None or doubtful else agent_tokens(ledger, known.name)
+    again = any(token.issued_by == join_token.id for token in before)
+    if not again:
         _use_up(ledger, join_token)
-    doubtful = known is not None and known.mode is not Mode.LEGACY and not before
     machine = known or _newcomer(ledger, ask)
     if doubtful:
         reason = "a board joined that says to be this one: was its card rewritten, or copied?"
         machine = attend(ledger, machine, reason, claimed_host_keys=ask.host_keys)
-    elif join_token.approve and not before:
+    elif join_token.approve and not again:
         machine = _pend(ledger, machine)
     for token in before:
         _revoke(ledger, token)
-    token = replace(ask.token, name=machine.name, issued_by=ask.by.token, approve=doubtful)
-    ledger.save(replace(token, boot_id=ask.boot_id))
+    ledger.save(replace(ask.token, name=machine.name, issued_by=join_token.id, approve=doubtful))
     detail = {"address": ask.address, "id": ask.id, "token": join_token.id}
     ledger.note("machine.joined", ask.by, machine=machine.name, detail=detail)
     return machine
@@ -72,15 +72,9 @@ def _legacy_at(ledger: Ledger, address: str) -> Machine | None:
     return standing if standing and standing.mode is Mode.LEGACY else None
 
 
-def _asked_before(ledger: Ledger, known: Machine | None, ask: Join) -> list[Token]:
-    """What this very boot of this board got already by this join token. The boot id is nobody else's to know."""
-    if known is None or not ask.boot_id:
-        return []
-    return [
-        token
-        for token in agent_tokens(ledger, known.name)
-        if token.issued_by == ask.by.token and token.boot_id == ask.boot_id
-    ]
+def _same_boot(known: Machine, ask: Join) -> bool:
+    """Whether it is the board as it runs now, which has joined again, as when it was set up anew."""
+    return bool(ask.boot_id) and ask.boot_id == known.boot_id and _same_keys(known, ask.host_keys)
 
 
 def _use_up(ledger: Ledger, token: Token) -> None:

@@ -291,8 +291,6 @@ class Token:
     approve: bool = False
     """For a join token: boards that join with it wait until a person has looked at them. For an agent's: it is worth
     nothing before, since its board says to be one that is known already."""
-    boot_id: str = ""
-    """For an agent's that came by joining: the boot in which its board asked, so that asking again is known."""
     revoked: bool = False
     revoked_s: float = 0.0
     revision: int = 0

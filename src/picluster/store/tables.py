@@ -197,7 +197,6 @@ tokens = Table(
     _number("expires_us"),
     _number("uses_left"),
     _flag("approve"),
-    _text("boot_id"),
     _flag("revoked"),
     _seconds("revoked_s"),
     _number("revision"),

@@ -24,7 +24,6 @@ def upgrade() -> None:
     _add("machines", sa.Double, "0", "ailing_since_s", "setbacks_since_s", "stumbles_since_s", "powered_s")
     _add("leases", sa.Text, "'[]'", "awaiting")
     _add("tokens", sa.BigInteger, "0", "uses_left")
-    _add("tokens", sa.Text, "''", "boot_id")
     _add("tokens", sa.Boolean, "false", "approve")
     _samples("samples", [*_reals(*MEASURES)])
     spans = [f"{name}_{part}" for name in MEASURES for part in ("min", "mean", "max")]
