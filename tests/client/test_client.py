@@ -148,6 +148,22 @@ def test_who_waits_is_told_at_once(pool: ServiceProcess, client: Client) -> None
     assert isinstance(told[0], News) and told[0].lease.state == "waiting" and told[0].lease.why_waiting
 
 
+def test_whoever_is_stopped_when_the_machine_has_just_come_leaves_nothing(
+    pool: ServiceProcess, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Starting the thread that renews takes long enough for a Ctrl-C."""
+    (name,) = boards(pool)
+
+    def stopped(thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", stopped)
+        with pytest.raises(KeyboardInterrupt), client.lease(name):
+            pass
+    assert client.machine(name).lease is None
+
+
 @pytest.mark.parametrize("stopped", [KeyboardInterrupt, SystemExit, RuntimeError])
 def test_whoever_stops_waiting_leaves_the_queue(
     pool: ServiceProcess, client: Client, stopped: type[BaseException]
@@ -223,7 +239,9 @@ def test_a_lease_that_was_lost_unnoticed_is_told_at_the_end(pool: ServiceProcess
 
     def taken_back(lease_id: str) -> None:
         operator = pool.send("POST", "/api/v1/tokens", {"name": "op", "role": "operator"}).json()["token"]
-        assert pool.send("DELETE", f"/api/v1/leases/{lease_id}?reason=urgent", token=operator).status_code == 200
+        assert (
+            pool.send("DELETE", f"/api/v1/leases/{lease_id}?reason=urgent", token=operator).status_code == 200
+        )
 
     async def story() -> None:
         async with AsyncClient(pool.address, ADMIN) as cluster, cluster.lease(name) as lease:

@@ -170,10 +170,10 @@ class Client:
         lease_id = lease_id or str(uuid.uuid4())
         try:
             granted = self.run(flows.acquire(self.session, lease_id, ask, timeout_s), watch)
+            return Lease(self, granted, renewing)  # here: starting its thread takes long enough to be interrupted
         except BaseException as stopped:
             self._give_up(lease_id, stopped)
             raise
-        return Lease(self, granted, renewing)
 
     def _give_up(self, lease_id: str, stopped: BaseException) -> None:
         """Leave the queue, unless the pool has said that there is nothing to leave."""
