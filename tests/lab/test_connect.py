@@ -16,7 +16,7 @@ from picluster.pool.model import Mode
 from picluster.runner.keys import Access
 from picluster.runner.ssh import Reached, connect
 from picluster.wire import LeasedMachine
-from tests.lab.boards import ACCOUNT, Board, Lab
+from tests.lab.boards import ACCOUNT, Board, Key, Lab
 from tests.lab.runs import running_on
 from tests.service import PATIENCE_S, until
 
@@ -204,6 +204,17 @@ def test_a_command_whose_connection_is_cut_is_ended_by_the_board(
 
     on(machine, cut)
     until(lambda: not running_on(board, "sleep 4323"))
+
+
+def test_a_command_of_plain_ssh_goes_on_without_anybody(board: Board, home: Path) -> None:
+    """What the shell beside each of ours is for."""
+    key = Key(home / ".ssh/id_ed25519", "")
+    with board.session(key, "sleep 4324") as session:
+        until(lambda: running_on(board, "sleep 4324"))
+        session.kill()
+    until(lambda: not running_on(board, f"sshd: {ACCOUNT}@"))
+    assert running_on(board, "sleep 4324")
+    board.run(["pkill", "-f", "sleep 4324"])
 
 
 def test_somebody_who_does_not_listen_does_not_fill_our_memory(machine: LeasedMachine) -> None:
