@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def test_a_service_that_is_away_is_our_fault_and_not_the_commands(
 def test_a_token_that_is_not_known_is_our_fault_too(sh: Shell) -> None:
     result = sh("run --on pi-1 -- true", token="pc_person_none_none")
     assert result.exit_code == 125 and result.stdout == ""
+
+
+def test_without_the_extra_it_says_what_to_install(sh: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("picluster.cli.running", "picluster.runner.job", "picluster.runner.ssh"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "asyncssh", None)
+    result = sh("run --on pi-1 -- true")
+    assert result.exit_code == 125
+    assert "needs asyncssh" in result.stderr and "pip install 'pi-cluster-service[run]'" in result.stderr
 
 
 def test_options_end_where_the_command_begins(sh: Shell) -> None:

@@ -23,6 +23,7 @@ PUBLIC_KEYS = ("id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub")
 """Of these in ~/.ssh, the first that is there is let in when a board is held."""
 PATIENCE_S = 10.0
 """A restart of the service is outlasted; once there is a lease, its own ttl says for how long."""
+RUN_EXTRA = "pip install 'pi-cluster-service[run]'"
 OURS = 125
 """The exit code when neither the command nor the pool was at fault."""
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -156,8 +157,12 @@ def _run(job: Job, url: str | None, token: str | None, quiet: bool) -> int:
     """Carry it out; its exit code. What is wrong is said here, in a line or two."""
     import asyncio
 
-    from picluster.cli.running import Terminal
-    from picluster.runner import report
+    try:
+        from picluster.cli.running import Terminal
+        from picluster.runner import report
+    except ModuleNotFoundError as missing:
+        complain(Malformed(f"Running on a board needs {missing.name}, which is not installed.", RUN_EXTRA))
+        return OURS
 
     with Terminal(job, quiet) as watch:
         try:
