@@ -1,4 +1,4 @@
-"""What is said to a machine's shell: POSIX, for dash and busybox alike, with nothing but `tar`, `mktemp` and `setsid`.
+"""What is said to a machine's shell: POSIX as dash and bash have it, with nothing but `tar`, `mktemp` and `setsid`.
 
 Each text is handed to `sh` by whatever shell the account has, and hears by the end of its input that it is not wanted
 any more: because we said so, or because there is no connection any more that could say anything.
