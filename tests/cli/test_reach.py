@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 
@@ -69,6 +70,17 @@ def test_ssh_where_there_is_none(sh: Shell, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PATH", os.devnull)
     result = sh("ssh anything")
     assert result.exit_code == 3 and "apt install openssh-client" in result.stderr
+
+
+def test_without_the_extra(sh: Shell, pool: ServiceProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is leased."""
+    (name,) = boards(pool)
+    for module in ("many", "ssh"):
+        monkeypatch.delitem(sys.modules, f"picluster.runner.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, "asyncssh", None)
+    for line in (f"exec {name} --job reach -- true", f"cp {name}:x . --job reach"):
+        result = sh(line)
+        assert (result.exit_code, "pip install 'pi-cluster-service[run]'" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

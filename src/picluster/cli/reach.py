@@ -418,6 +418,8 @@ def carried(work: Coroutine[Any, Any, T], stops: Sequence[str] = ("SIGINT", "SIG
     except asyncio.CancelledError:
         talk("picluster: stopped; what was locked for it is given back.")
         raise click.exceptions.Exit(128 + stopped_by) from None
+    except ModuleNotFoundError as lacking:
+        raise Malformed(f"This needs {lacking.name}.", "pip install 'pi-cluster-service[run]'") from None
     except BaseExceptionGroup as several:
         raise _first(several) from None
 

@@ -170,9 +170,8 @@ class Client:
         lease_id = lease_id or str(uuid.uuid4())
         try:
             granted = self.run(flows.acquire(self.session, lease_id, ask, timeout_s), watch)
-            return Lease(
-                self, granted, renewing
-            )  # here: starting its thread takes long enough to be interrupted
+            # Within, since starting its thread takes long enough to be interrupted.
+            return Lease(self, granted, renewing)
         except BaseException as stopped:
             self._give_up(lease_id, stopped)
             raise
