@@ -591,9 +591,10 @@ for name in ("fcntl", "pwd", "grp", "termios", "resource", "tty", "pty"):
     sys.modules[name] = None
 from importlib import import_module
 import picluster.client, picluster.cli
+others = ("serve", "demo", "backups", "running")  # of the server; and with asyncssh, which asks which system it is on
 for package in (picluster.client, picluster.cli):
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        if module.name not in ("picluster.cli.serve", "picluster.cli.demo", "picluster.cli.backups"):
+        if module.name.removeprefix("picluster.cli.") not in others:
             import_module(module.name)
 from picluster.client.where import user_name
 assert user_name()

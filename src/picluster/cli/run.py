@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,8 @@ PATIENCE_S = 10.0
 RUN_EXTRA = "pip install 'pi-cluster-service[run]'"
 OURS = 125
 """The exit code when neither the command nor the pool was at fault."""
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a CI job that is cancelled, a terminal that closes."""
+STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C, a CI job that is cancelled, a terminal that closes; Windows has not all of them."""
 
 
 @click.command("run", context_settings={"allow_interspersed_args": False})
@@ -191,5 +192,6 @@ async def _stoppable(job: Job, url: str | None, token: str | None, watch: Termin
         loop = asyncio.get_running_loop()
         for number in STOPS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                loop.add_signal_handler(number, watch.stop, number)
+                with suppress(NotImplementedError):  # on Windows: there Python's own Ctrl-C cancels the job
+                    loop.add_signal_handler(number, watch.stop, number)
         return await task
