@@ -10,6 +10,7 @@ import random
 import signal
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +30,13 @@ LEFT_BEHIND_S = TTL_S + 2 * SLACK_S + GIVEN_BACK_S
 BUSY = "echo begun; sleep 4321 & sleep 4321; wait"
 """A command with a child that nobody waits for, and that does not end by itself."""
 ALARM = "/sys/class/hwmon/hwmon2/in0_lcrit_alarm"
+NOBODY = 65534
+AS_NOBODY = (
+    "/usr/bin/setpriv",
+    *(f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
+    *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
+)
+"""With the one right to read, since the Python that runs the tests may lie where only root can."""
 numbers = itertools.count(1)
 
 
@@ -99,6 +107,26 @@ def test_a_command_gets_its_bits_and_gives_back_its_results(
     assert (machine["name"], machine["model"], machine["status"]) == (board.name, "pi5", 0)
     assert sorted(machine["files"]) == ["files/other/name", "files/results/said"]
     free_within(board, GIVEN_BACK_S)
+
+
+def test_it_needs_neither_root_nor_an_ssh_client(pool: ServiceProcess, board: Board) -> None:
+    """As of a job in a bare container: nobody's account, and no program to be found anywhere."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        home = Path(folder)
+        os.chown(home, NOBODY, NOBODY)
+        (home / "bits").write_text("from nobody\n")
+        done = run(
+            pool,
+            board,
+            *("--copy", home / "bits", "--fetch", "back", "--out", home / "out"),
+            *("--", "cp bits back; id -un"),
+            home=home,
+            within=AS_NOBODY,
+            settings={"PATH": "/nonexistent"},
+        )
+        assert (done.code, done.out) == (0, f"{ACCOUNT}\n"), done.err
+        assert (home / "out/files/back").read_text() == "from nobody\n"
+        assert (home / "out").stat().st_uid == NOBODY
 
 
 def test_nothing_of_a_run_stays_on_a_board_that_does_not_enforce(
