@@ -50,6 +50,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 ADDRESS = re.compile(r"[A-Za-z0-9:\[][A-Za-z0-9.:%_\]-]*")
 """A host name, IPv4 or IPv6. What begins with a dash, or has blanks or quotes, would be an option or a command to whatever
 program is given it: `ssh`, or the one that switches power."""
+SSH_USER = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.@$-]*)?")
+"""For the same reason: the holder's `ssh` is told it."""
 LABEL_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 
 Problems = Iterator[tuple[str, str]]
@@ -224,6 +226,8 @@ class BeatRequest:
             yield "mode", "must be enforced or advisory"
         for name in ("id", "address", "boot_id", "ssh_user", "orders"):
             yield from _text(name, getattr(self, name))
+        if not SSH_USER.fullmatch(self.ssh_user):
+            yield "ssh_user", "must be an account's name: letters, digits, `_`, `.`, `-`"
         for name in ("seq", "fence"):
             yield from _range(name, getattr(self, name), 0, LARGEST_NUMBER)
         yield from _range("ssh_port", self.ssh_port, 1, 65_535)

@@ -127,7 +127,7 @@ def _job(
     from picluster.runner.keys import public_key
     from picluster.runner.plan import TTL_S, Job, copy_of
     from picluster.runner.shell import line
-    from picluster.wire import raise_problems
+    from picluster.wire import RenewRequest, raise_problems
 
     not_empty(selector)
     files = ssh_keys or (_own_public_keys() if hold_s is not None else ())
@@ -145,6 +145,8 @@ def _job(
         **asked,
     )
     raise_problems(job.request("ssh-ed25519 ours").problems())
+    if hold_s is not None:
+        raise_problems(RenewRequest(ttl_s=hold_s, ssh_public_keys=job.ssh_public_keys).problems())
     return job
 
 
@@ -168,8 +170,9 @@ def _run(job: Job, url: str | None, token: str | None, quiet: bool) -> int:
     with Terminal(job, quiet) as watch:
         try:
             result = asyncio.run(_stoppable(job, url, token, watch))
-            watch.ended(result)
             report.write(result)
+            with suppress(OSError):  # nobody is there any more to read it
+                watch.ended(result)
         except PiclusterError as problem:
             complain(problem)
             return OURS

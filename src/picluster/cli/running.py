@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -57,16 +58,19 @@ class Terminal(Watch):
 
     def stop(self, number: int) -> None:
         """A signal has come. The first is for cleaning up; with the second one everything ends here and now."""
+        if self.stopped_by and number == getattr(signal, "SIGHUP", None):
+            return  # a shell and its terminal both send it when a window is closed
         if self.stopped_by:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        self._waiting.stop()
-        self._moved.stop()
-        name = signal.Signals(number).name
-        talk(
-            f"{name}: ending the command and giving back. Once more ends this at once; what is locked then runs out."
-        )
         self._stop(number)
+        name = signal.Signals(number).name
+        with suppress(OSError):  # the terminal may be what has gone
+            self._waiting.stop()
+            self._moved.stop()
+            talk(
+                f"{name}: ending the command and giving back. Once more ends this at once; what is locked then runs out."
+            )
 
     def _stop(self, number: int) -> None:
         self.stopped_by = number
@@ -148,7 +152,8 @@ class Terminal(Watch):
 def _way_to(machine: LeasedMachine, job: Job) -> str:
     """What a person types."""
     user, port = access_of(user=job.user).user_on(machine), machine.ssh_port
-    return f"ssh {f'-p {port} ' if port != 22 else ''}{f'{user}@' if user else ''}{machine.address}"
+    where = shlex.quote(f"{user}@{machine.address}" if user else machine.address)
+    return f"ssh {f'-p {port} ' if port != 22 else ''}{where}"
 
 
 def _line(name: str, line: bytes) -> bytes:

@@ -146,7 +146,9 @@ class Ways:
         user = access.user_on(machine)
         return [
             *(f"-o{name}={value}" for name, value in told.items()),
-            f"{user}@{machine.address}" if user else machine.address,
+            *(["-l", user] if user else ()),  # by itself: a board says it, and it must not be an option
+            "--",
+            machine.address,
         ]
 
     def _believing(self, machine: LeasedMachine) -> dict[str, str]:

@@ -106,7 +106,7 @@ def unpack(stream: BinaryIO, into: Path) -> list[str]:
     """What a stream of tar has, below `into`, which is made; the names of its files. Raises `TransferFailed`."""
     try:
         return _Unpacking(into).everything(stream)
-    except tarfile.ReadError as problem:
+    except (tarfile.TarError, ValueError, OverflowError) as problem:  # of the board's making
         raise TransferFailed(f"What came is no tar stream: {problem}.") from None
     except OSError as problem:
         raise TransferFailed(
@@ -208,8 +208,9 @@ def _write(archive: tarfile.TarFile, entry: tarfile.TarInfo, place: Path) -> Non
     content = archive.extractfile(entry)
     assert content is not None
     handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    with open(handle, "wb", buffering=0) as file:
+    with open(handle, "wb") as file:  # buffered: that writes everything, or raises
         shutil.copyfileobj(content, file, PIECE)
+        file.flush()
         if hasattr(os, "fchmod"):
             os.fchmod(handle, entry.mode & FETCHED_MODES | 0o600)
     os.utime(place, (entry.mtime, entry.mtime))

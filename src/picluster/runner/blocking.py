@@ -105,6 +105,8 @@ class Board:
         if self._lease is not None:
             self._lease.on_lost.remove(self._lost)
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        # A thread that unpacks what came may still wait for the loop, and Python would wait for the thread.
+        asyncio.run_coroutine_threadsafe(self._loop.shutdown_default_executor(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from io import RawIOBase
 from pathlib import Path
 from typing import BinaryIO
 
@@ -242,7 +243,7 @@ class _Carrying:
 
             def heard(stream: str, piece: bytes) -> Awaitable[None] | None:
                 if output is not None:
-                    output.write(piece)
+                    write_all(output, piece)
                 return self._watch.says(part.machine, stream, piece)
 
             part.began_us = _now_us()
@@ -289,6 +290,13 @@ def _writing(file: Path | None) -> Iterator[BinaryIO | None]:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb", buffering=0) as output:
             yield output
+
+
+def write_all(file: BinaryIO | RawIOBase, piece: bytes) -> None:
+    """All of it, or an error: where there is little room left the system takes a part and says nothing."""
+    left = memoryview(piece)
+    while left:
+        left = left[file.write(left) :]
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from picluster.client.where import Where
 from picluster.errors import Malformed, NotFound, PiclusterError
 from picluster.runner.blocking import Board, Ran, fresh_access
 from picluster.runner.borrow import held
+from picluster.runner.job import write_all
 from picluster.runner.keys import Access
 from picluster.wire import LeasedMachine, MachineAnswer
 
@@ -93,7 +94,7 @@ class RemoteRunner:
         with self._client() as client, self._log() as log:
             for machine in self._machines(client):
                 with self._board(client, machine) as board:
-                    ran = self._on(board, lambda stream, piece: log.write(piece))
+                    ran = self._on(board, lambda stream, piece: write_all(log, piece))
                 lines += ran.output.splitlines()
                 ran.check()
         return lines

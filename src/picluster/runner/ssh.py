@@ -184,7 +184,7 @@ class Reached:
                     if self.keeps_folder:
                         process.stdin.write(b"keep\n")
                     process.stdin.write_eof()
-                    await asyncio.wait_for(process.wait_closed(), END_S + ON_THE_WAY_S)
+                    await asyncio.wait_for(process.wait_closed(), 2 * END_S + ON_THE_WAY_S)
 
     async def run(
         self,
@@ -207,7 +207,7 @@ class Reached:
             except asyncio.CancelledError:
                 process.stdin.write_eof()
                 # What it still says is heard; if nobody is there any more, nothing else is waited for either.
-                _, deaf = await asyncio.wait([ended], timeout=END_S + ON_THE_WAY_S)
+                _, deaf = await asyncio.wait([ended], timeout=2 * END_S + ON_THE_WAY_S)
                 if deaf:
                     self._connection.abort()
                 raise
