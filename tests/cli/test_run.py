@@ -33,6 +33,12 @@ def test_what_is_asked_for_wrongly_is_said_before_anybody_waits(
     assert why in result.stderr
 
 
+def test_a_hold_that_could_not_be_had_is_said_before_the_job_has_failed(sh: Shell, tmp_path: Path) -> None:
+    (tmp_path / "id.pub").write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample ann\n")
+    result = sh(f"run --on pi-1 --hold-on-failure 90d --ssh-key {tmp_path}/id.pub -- true")
+    assert result.exit_code == 2 and "--hold-on-failure: must be from 3 s to 30 d" in result.stderr
+
+
 def test_a_private_key_is_never_sent(sh: Shell, tmp_path: Path) -> None:
     (tmp_path / "id").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
     result = sh(f"run --on pi-1 --ssh-key {tmp_path}/id -- true")

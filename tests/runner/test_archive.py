@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from io import BytesIO
@@ -235,3 +236,43 @@ def test_devices_are_left_out_and_nobody_becomes_somebody_else(tmp_path: Path) -
     assert files == ["tool"]
     assert [path.name for path in (tmp_path / "into").iterdir()] == ["tool"]
     assert (tmp_path / "into/tool").stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.parametrize(
+    "headers", [{"mtime": "1e300"}, {"mtime": "nan"}, {"linkpath": "a\0b"}, {"GNU.sparse.map": "x"}]
+)
+def test_headers_that_make_no_sense_are_told_as_that(tmp_path: Path, headers: dict[str, str]) -> None:
+    """They are of the board's making: no stack of ours, and no exit code that a command could have."""
+    stream = BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        entry = tarfile.TarInfo("x")
+        entry.pax_headers = headers
+        if "linkpath" in headers:
+            entry.type = tarfile.SYMTYPE
+        archive.addfile(entry)
+    stream.seek(0)
+    try:
+        unpack(stream, tmp_path / "there")
+    except TransferFailed as problem:
+        assert problem.message
+
+
+def test_a_file_that_does_not_fit_is_an_error_and_not_a_shorter_file(tmp_path: Path) -> None:
+    """The system writes a part and raises nothing, if it is the last piece; so somebody has to look."""
+    (tmp_path / "big").write_bytes(os.urandom(150_000))
+    program = """
+import resource, signal, sys
+from io import BytesIO
+from pathlib import Path
+from picluster.errors import TransferFailed
+from picluster.runner.archive import pack, unpack
+stream = BytesIO(b"".join(pack(Path("big"), "")))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    unpack(stream, Path("there"))
+except TransferFailed as problem:
+    sys.exit(0 if "File too large" in problem.message else 2)
+sys.exit(1)
+"""
+    assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path).returncode == 0

@@ -108,6 +108,10 @@ def test_what_could_be_an_option_or_a_command_is_no_address(
     said = {"id": "x", "address": address}
     assert api.post(f"machines/{strip_board.name}/beat", said, strip_board.token).status_code == 400
     assert api.post("join", {"name": "x", **said}, api.token("join")).status_code == 400
+    if address:
+        account = {"id": "x", "address": "a.lab", "ssh_user": address}
+        refused = api.post(f"machines/{strip_board.name}/beat", account, strip_board.token)
+        assert (refused.status_code, list(refused.json()["error"]["fields"])) == (400, ["ssh_user"])
 
 
 def test_an_address_of_the_old_protocol_is_looked_at_before_it_is_used(

@@ -127,7 +127,7 @@ def _job(
     from picluster.runner.keys import public_key
     from picluster.runner.plan import TTL_S, Job, copy_of
     from picluster.runner.shell import line
-    from picluster.wire import RenewRequest, raise_problems
+    from picluster.wire import LONGEST_TTL_S, SHORTEST_TTL_S, raise_problems
 
     not_empty(selector)
     files = ssh_keys or (_own_public_keys() if hold_s is not None else ())
@@ -145,8 +145,8 @@ def _job(
         **asked,
     )
     raise_problems(job.request("ssh-ed25519 ours").problems())
-    if hold_s is not None:
-        raise_problems(RenewRequest(ttl_s=hold_s, ssh_public_keys=job.ssh_public_keys).problems())
+    if hold_s is not None and not SHORTEST_TTL_S <= hold_s <= LONGEST_TTL_S:
+        raise Malformed("--hold-on-failure: must be from 3 s to 30 d.", "A person can `picluster extend` it.")
     return job
 
 
