@@ -374,7 +374,7 @@ def test_a_timeout_holds_while_nobody_answers() -> None:
 def test_a_wait_that_ended_says_why() -> None:
     talk = Conversation()
     replies = [a_lease("waiting"), a_lease("ended", ended="released", ended_by="carla")]
-    with pytest.raises(LeaseLost, match="released by carla"):
+    with pytest.raises(LeaseLost, match="given back by carla"):
         talk.play(flows.acquire(talk.session, ID, LeaseRequest()), replies)
 
 
