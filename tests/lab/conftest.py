@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab.boards import Lab, what_is_lacking
+from tests.lab.people import Holder
 from tests.service import ServiceProcess
 
 HASTE = {
@@ -33,3 +34,15 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def pool(lab: Lab) -> ServiceProcess:
     return lab.service(**HASTE)
+
+
+@pytest.fixture
+def ann(lab: Lab, pool: ServiceProcess) -> Holder:
+    """Somebody with a key."""
+    return Holder(lab, pool)
+
+
+@pytest.fixture
+def bob(lab: Lab, pool: ServiceProcess) -> Holder:
+    """Somebody else."""
+    return Holder(lab, pool)

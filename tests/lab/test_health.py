@@ -29,11 +29,6 @@ def board(lab: Lab, pool: ServiceProcess) -> Board:
     return lab.board(f"health-{next(numbers)}", pool, enforced=True)
 
 
-@pytest.fixture
-def ann(lab: Lab, pool: ServiceProcess) -> Holder:
-    return Holder(lab, pool)
-
-
 def over(pool: ServiceProcess, holder: Holder) -> dict[str, object]:
     """The lease given back, with its verdict."""
     return dict(pool.send("DELETE", f"{holder.path}?wait=25").json())

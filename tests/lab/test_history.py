@@ -22,16 +22,6 @@ AGENTS_COME_BACK_S = "60"
 """After a restore they do within 30 s, in which no lease may end as that of a dead machine."""
 
 
-@pytest.fixture
-def ann(lab: Lab, pool: ServiceProcess) -> Holder:
-    return Holder(lab, pool)
-
-
-@pytest.fixture
-def bob(lab: Lab, pool: ServiceProcess) -> Holder:
-    return Holder(lab, pool)
-
-
 def test_a_restored_backup_repeats_no_fence(lab: Lab, tmp_path: Path) -> None:
     """Ten boards know more than the service that came back: whoever lost a lease to the past has it at no board,
     nothing is granted on a board that was not heard, and each new fence is above all that were ever seen."""

@@ -17,16 +17,6 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.xdist_group("lab-impostors")]
 FENCES = "/var/lib/picluster"
 
 
-@pytest.fixture
-def ann(lab: Lab, pool: ServiceProcess) -> Holder:
-    return Holder(lab, pool)
-
-
-@pytest.fixture
-def bob(lab: Lab, pool: ServiceProcess) -> Holder:
-    return Holder(lab, pool)
-
-
 # A stolen token
 
 

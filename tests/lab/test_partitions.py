@@ -20,16 +20,6 @@ def board(lab: Lab, pool: ServiceProcess) -> Board:
     return lab.board(f"net-{next(numbers)}", pool)
 
 
-@pytest.fixture
-def ann(lab: Lab, pool: ServiceProcess) -> Holder:
-    return Holder(lab, pool)
-
-
-@pytest.fixture
-def bob(lab: Lab, pool: ServiceProcess) -> Holder:
-    return Holder(lab, pool)
-
-
 def test_a_partition_costs_nobody_a_lease(lab: Lab, pool: ServiceProcess) -> None:
     """Whichever direction is cut: the board is offline, and after it the same grant goes on."""
     boards = lab.rack(["net-parted", "net-deaf", "net-mute"], pool)

@@ -19,16 +19,6 @@ def board(lab: Lab, pool: ServiceProcess) -> Board:
     return lab.board(f"power-{next(numbers)}", pool)
 
 
-@pytest.fixture
-def ann(lab: Lab, pool: ServiceProcess) -> Holder:
-    return Holder(lab, pool)
-
-
-@pytest.fixture
-def bob(lab: Lab, pool: ServiceProcess) -> Holder:
-    return Holder(lab, pool)
-
-
 def test_a_board_without_power_is_offline_and_its_lease_goes_on(board: Board, ann: Holder) -> None:
     """A short outage costs nobody a lease, and the way in comes back with the board."""
     ann.take(board, on_reboot="keep")
