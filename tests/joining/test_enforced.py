@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +51,15 @@ class Holder:
     def ssh(self, command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*self._ssh(), command], capture_output=True, text=True, timeout=30)
 
-    def session(self, command: str) -> subprocess.Popen[str]:
-        """One that goes on; its output is a pipe."""
-        return subprocess.Popen(
-            [*self._ssh(), command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+    @contextmanager
+    def session(self, command: str) -> Iterator[subprocess.Popen[str]]:
+        """One that goes on for the time of the block; its output is a pipe. Nothing is left of it, come what may."""
+        words = [*self._ssh(), command]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as session:
+            try:
+                yield session
+            finally:
+                session.kill()
 
     def _ssh(self) -> list[str]:
         options = [
@@ -83,12 +89,11 @@ def test_only_who_has_the_lease_is_let_in_and_nothing_of_theirs_stays(board: Boa
         "touch /tmp/left /dev/shm/left ~/left; (setsid nohup sleep 1000 >/dev/null 2>&1 &); ipcmk -M 64"
     )
     first.ssh("echo '* * * * * touch /tmp/cron' | crontab -; echo 'touch /tmp/at' | at now + 1 minute")
-    session = first.session("echo in; sleep 1000")
-    assert session.stdout and session.stdout.readline() == "in\n"
-    first.unlock()
-    board.until(lambda: enforced(board))
-    session.wait(10)
-    session.stdout.close()
+    with first.session("echo in; sleep 1000") as session:
+        assert session.stdout and session.stdout.readline() == "in\n"
+        first.unlock()
+        board.until(lambda: enforced(board))
+        session.wait(10)
     assert first.ssh("true").returncode == 255
     assert board("ls -A /tmp/left /dev/shm/left 2>/dev/null; pgrep -u picluster", check=False) == ""
     assert board("ls /var/spool/cron/crontabs; ls /var/spool/cron/atjobs | grep -v SEQ", check=False) == ""
@@ -103,17 +108,16 @@ def test_a_restart_of_the_agent_throws_nobody_out(board: Board, tmp_path: Path) 
     board.until(lambda: enforced(board))
     holder = Holder(board, tmp_path)
     holder.lock()
-    session = holder.session("echo in; sleep 1000")
-    assert session.stdout and session.stdout.readline() == "in\n"
-    board("systemctl restart picluster-agent")
-    before = board.agent
-    board("systemctl kill --signal=SIGKILL picluster-agent")
-    board.until(lambda: board.agent not in (0, before))
-    assert session.poll() is None
-    assert holder.ssh("true").returncode == 0
-    holder.unlock()
-    session.wait(20)
-    session.stdout.close()
+    with holder.session("echo in; sleep 1000") as session:
+        assert session.stdout and session.stdout.readline() == "in\n"
+        board("systemctl restart picluster-agent")
+        before = board.agent
+        board(f"kill -KILL {before}")
+        board.until(lambda: board.agent not in (0, before))
+        assert session.poll() is None
+        assert holder.ssh("true").returncode == 0
+        holder.unlock()
+        session.wait(20)
 
 
 def test_the_account_has_hardware_and_no_power(board: Board) -> None:
@@ -178,9 +182,8 @@ def test_uninstall_takes_the_account_with_it(board: Board, tmp_path: Path) -> No
     board.until(lambda: enforced(board))
     holder = Holder(board, tmp_path)
     holder.lock()
-    session = holder.session("echo in; sleep 1000")
-    assert session.stdout and session.stdout.readline() == "in\n"
-    board.install("--uninstall", fresh=False, insecure=False)
-    session.wait(10)
-    session.stdout.close()
+    with holder.session("echo in; sleep 1000") as session:
+        assert session.stdout and session.stdout.readline() == "in\n"
+        board.install("--uninstall", fresh=False, insecure=False)
+        session.wait(10)
     assert board(state).splitlines() == before.splitlines()

@@ -161,7 +161,7 @@ def test_a_board_that_was_deleted_needs_a_new_token(board: Board) -> None:
 def test_an_agent_that_is_killed_comes_back(board: Board) -> None:
     board.install()
     before = board.agent
-    board("systemctl kill --signal=SIGKILL picluster-agent")
+    board(f"kill -KILL {before}")
     board.until(lambda: board.agent not in (0, before))
     board.until(board.beats)
 
