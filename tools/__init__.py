@@ -1,0 +1,1 @@
+"""What maintainers run now and then: vendored files, screenshots. Nothing here is shipped."""
