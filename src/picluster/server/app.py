@@ -39,6 +39,7 @@ from picluster.server.http import (
 from picluster.server.legacy import LegacyDoor
 from picluster.server.metrics import Metrics
 from picluster.server.pages import router as pages
+from picluster.server.pages.static import router as static
 from picluster.server.power import Power
 from picluster.server.settings import Settings
 from picluster.server.v1 import backup, events, joining, leases, machines, tokens
@@ -97,6 +98,7 @@ class Service:
             v1.include_router(part.router)
         api.include_router(v1)
         api.include_router(pages)
+        api.include_router(static)
         api.include_router(downloads)
         api.include_router(_health(self.context))
         api.add_exception_handler(PiclusterError, _refuse)
