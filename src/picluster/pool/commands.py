@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from picluster.pool.model import EMPTY, Actor, Heard, Mode, OnReboot, Service, Token
+from picluster.pool.model import EMPTY, Actor, Heard, Mode, OnReboot, Person, Role, Service, Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +188,8 @@ class IssueToken:
     by: Actor
     token: Token
     redeeming: str = ""
+    proven: str = ""
+    """The hash that a password was compared with: refused if the account has another one by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,43 @@ class RevokeToken:
 
     by: Actor
     token: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddPerson:
+    """Somebody gets an account; with `redeeming`, in exchange for the one-time link of the first start."""
+
+    by: Actor
+    person: Person
+    redeeming: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AmendPerson:
+    """An account changes: role, password (a hash), disabled or not. What is None stays."""
+
+    by: Actor
+    name: str
+    role: Role | None = None
+    password: str | None = None
+    disabled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rehash:
+    """The same password under newer parameters; nothing if it was changed meanwhile. Ends no session."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetPerson:
+    """An account ends, with its sessions and personal tokens. Leases stay: the work on the boards goes on."""
+
+    by: Actor
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +266,10 @@ Command = (
     | NotePower
     | IssueToken
     | RevokeToken
+    | AddPerson
+    | AmendPerson
+    | Rehash
+    | ForgetPerson
     | RaiseEpoch
     | Pass
 )

@@ -13,12 +13,14 @@ from heapq import heappop, heappush
 from typing import Any, TypeVar
 
 from picluster.pool.model import (
+    SESSION,
     Actor,
     Event,
     Heard,
     Lease,
     Machine,
     Mode,
+    Person,
     PoolState,
     Presence,
     Row,
@@ -28,10 +30,10 @@ from picluster.pool.model import (
 from picluster.pool.policy import Policy
 from picluster.pool.roster import Group, Roster
 
-R = TypeVar("R", Machine, Lease, Token)
+R = TypeVar("R", Machine, Lease, Token, Person)
 
 Key = tuple[str, str]
-"""What a deadline belongs to: ("machine", name) or ("lease", id)."""
+"""What a row is called, and what a deadline belongs to: ("machine", name), ("lease", id), ("token", id), ("person", name)."""
 
 
 class Ledger:
@@ -63,6 +65,7 @@ class Ledger:
 
     def adopt(self, rows: Iterable[Row], state: PoolState) -> None:
         """Take over what others have written."""
+        self.wall_us = max(self.wall_us, state.turned_us)
         if state.epoch != self.roster.epoch:
             self.roster.begin_epoch(state.epoch)
         for row in rows:
@@ -166,8 +169,17 @@ class Ledger:
             self.schedule(("machine", row.name), self.machine_deadline(row))
         elif isinstance(row, Lease):
             self.schedule(("lease", row.id), self.lease_deadline(row))
-        elif row.revoked:
-            self.schedule(("token", row.id), row.revoked_s + self.policy.kept_s)
+        elif isinstance(row, Token):
+            self.schedule(("token", row.id), self.token_deadline(row))
+
+    def token_deadline(self, token: Token) -> float:
+        """When it is forgotten: a while after it was revoked, and a session that ran out as well. Other tokens that ran
+        out stay, for whoever looks why they are refused."""
+        if token.revoked:
+            return token.revoked_s + self.policy.kept_s
+        if token.kind != SESSION or not token.expires_us:
+            return float("inf")
+        return self.now + (token.expires_us - self.wall_us) / 1e6 + self.policy.kept_s
 
     def lease_deadline(self, lease: Lease) -> float:
         """When something is due with this lease: its end, its verdict, a pause in setting aside, or being forgotten."""
@@ -265,4 +277,6 @@ class Ledger:
 def _key(row: Row) -> Key:
     if isinstance(row, Machine):
         return ("machine", row.name)
+    if isinstance(row, Person):
+        return ("person", row.name)
     return ("lease", row.id) if isinstance(row, Lease) else ("token", row.id)

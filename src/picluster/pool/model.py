@@ -1,4 +1,4 @@
-"""What there is in a pool: machines, leases, tokens, and what happened to them.
+"""What there is in a pool: machines, leases, tokens, people, and what happened to them.
 
 Rows are immutable and shared: a reader may keep one while the next turn decides. A row that changes is
 replaced by one with a higher `revision`; that number is the place in a queue, the fence of a grant, the
@@ -277,12 +277,14 @@ class Token:
 
     id: str
     kind: str
-    """person, ci, agent, join, or setup (the one-time link of the first start)."""
+    """person, ci, agent, join, session (a browser's cookie), or setup (the one-time link of the first start)."""
     name: str
     """The principal it stands for; for an agent the machine."""
     role: Role
     digest: str
     issued_by: str = ""
+    """Who made it; of a session, how it began: `password`, `setup`, `legacy` (with the shared key), or `token:ID`, with
+    which it ends."""
     issued_us: int = 0
     expires_us: int = 0
     """Wall clock: people write down dates. 0 for never."""
@@ -293,6 +295,32 @@ class Token:
     nothing before, since its board says to be one that is known already."""
     revoked: bool = False
     revoked_s: float = 0.0
+    revision: int = 0
+
+
+CONFIGURED_ADMIN = "configured-admin"
+"""Id of the token that the operator chose in `PICLUSTER_ADMIN_TOKEN`. It belongs to nobody's account, so that whoever
+runs the service can always get back in."""
+
+SESSION = "session"
+"""The kind of token that is a browser's session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody with an account: what they may do at most, and a password to log in with."""
+
+    name: str
+    """As it is written; no two are the same but for upper and lower case."""
+    role: Role
+    password: str = ""
+    """An argon2 hash; empty while there is none, and nobody can log in."""
+    disabled: bool = False
+    created_us: int = 0
+    created_by: str = ""
+    deleted: bool = False
+    deleted_s: float = 0.0
+    """A tombstone: other replicas learn that the account is gone."""
     revision: int = 0
 
 
@@ -312,7 +340,7 @@ class Event:
     detail: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
 
-Row = Machine | Lease | Token
+Row = Machine | Lease | Token | Person
 """What takes a revision."""
 
 

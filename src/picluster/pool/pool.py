@@ -12,14 +12,17 @@ from dataclasses import replace
 from typing import Any
 
 from picluster.errors import PiclusterError
-from picluster.pool import boards, care, enrolment, leases, queue, tokens
+from picluster.pool import boards, care, enrolment, leases, people, queue, tokens
 from picluster.pool.commands import (
     Acquire,
+    AddPerson,
     Amend,
+    AmendPerson,
     Beat,
     Command,
     Forget,
     ForgetAddress,
+    ForgetPerson,
     FreeAddress,
     Hear,
     IssueToken,
@@ -28,16 +31,17 @@ from picluster.pool.commands import (
     NotePower,
     Pass,
     RaiseEpoch,
+    Rehash,
     Release,
     Renew,
     RevokeToken,
     UpdateAddress,
 )
 from picluster.pool.ledger import Ledger
-from picluster.pool.model import Event, Heard, Lease, Machine, Mode, PoolState, Presence, Row, Token
+from picluster.pool.model import Event, Heard, Lease, Machine, Mode, Person, PoolState, Presence, Row, Token
 from picluster.pool.policy import Policy
 
-Answer = Machine | Lease | Token | PiclusterError | None
+Answer = Machine | Lease | Token | Person | PiclusterError | None
 """A row as it is after the turn, or the refusal, or nothing to say."""
 
 
@@ -147,7 +151,7 @@ class Pool:
             elif kind == "machine":
                 self._machine_due(key)
             elif kind == "token":
-                ledger.roster.drop_token(key)
+                tokens.overdue(ledger, key)
 
     def _machine_due(self, name: str) -> None:
         ledger = self._ledger
@@ -222,6 +226,10 @@ _HANDLERS: dict[type, Callable[[Ledger, Any], Answer]] = {
     NotePower: care.note_power,
     IssueToken: tokens.issue,
     RevokeToken: tokens.revoke,
+    AddPerson: people.add,
+    AmendPerson: people.amend,
+    Rehash: people.rehash,
+    ForgetPerson: people.forget,
     RaiseEpoch: _raise_epoch,
     Pass: _pass,
 }

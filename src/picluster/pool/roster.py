@@ -13,7 +13,16 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
-from picluster.pool.model import Lease, LeaseState, Machine, Presence, Row, Service, Token
+from picluster.pool.model import (
+    Lease,
+    LeaseState,
+    Machine,
+    Person,
+    Presence,
+    Row,
+    Service,
+    Token,
+)
 from picluster.pool.selector import Facts, Selector, facts_of, parse
 
 AGEING_S = 900.0
@@ -136,6 +145,8 @@ class Roster:
         self.tokens: dict[str, Token] = {}
         self.agent_tokens: dict[str, set[str]] = {}
         """Ids of the tokens made for the agent of a machine, by its name in lower case; without the revoked ones."""
+        self.people: dict[str, Person] = {}
+        """Accounts by name in lower case; those that were deleted are not kept."""
         self.by_address: dict[str, str] = {}
         self.aside: dict[str, str] = {}
         """Machine to the waiting lease that it is set aside for."""
@@ -175,6 +186,10 @@ class Roster:
         if not names:
             return None
         return min((self.machines[name] for name in names), key=lambda one: (one.registered_us, one.name))
+
+    def person(self, name: str) -> Person | None:
+        """The account of this name, case-blind."""
+        return self.people.get(name.casefold())
 
     def facts(self, machine: Machine) -> Facts:
         return self._facts[machine.name]
@@ -240,6 +255,8 @@ class Roster:
             self._put_machine(row)
         elif isinstance(row, Lease):
             self._put_lease(row)
+        elif isinstance(row, Person):
+            self._put_person(row)
         else:
             self.tokens[row.id] = row
             if row.kind == "agent":
@@ -250,7 +267,7 @@ class Roster:
         del self.leases[lease_id]
 
     def drop_token(self, token_id: str) -> None:
-        """Forget a revoked token."""
+        """Forget a token that is over."""
         self.tokens.pop(token_id, None)
 
     def drop_tombstone(self, name: str) -> None:
@@ -311,6 +328,12 @@ class Roster:
         self._boards[machine.id].discard(machine.name)
         if not self._boards[machine.id]:
             del self._boards[machine.id]
+
+    def _put_person(self, person: Person) -> None:
+        if person.deleted:
+            self.people.pop(person.name.casefold(), None)
+        else:
+            self.people[person.name.casefold()] = person
 
     def _index_agent_token(self, token: Token) -> None:
         mine = self.agent_tokens.setdefault(token.name.casefold(), set())

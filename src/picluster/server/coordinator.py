@@ -17,8 +17,8 @@ from typing import Any
 import structlog
 
 from picluster.errors import PiclusterError, Unavailable
-from picluster.pool.commands import Acquire, Command, Hear, IssueToken, LockAddress, Pass
-from picluster.pool.model import SYSTEM, Heard
+from picluster.pool.commands import Acquire, AddPerson, Command, Hear, IssueToken, LockAddress, Pass
+from picluster.pool.model import SESSION, SYSTEM, Heard
 from picluster.pool.policy import Policy
 from picluster.pool.pool import Answer, Pool
 from picluster.server.metrics import Metrics
@@ -324,5 +324,6 @@ def _takes(command: Command, leases: Any) -> bool:
     if isinstance(command, Acquire):
         return command.lease not in leases
     if isinstance(command, IssueToken):
-        return command.by != SYSTEM  # a start needs its one-time link
-    return isinstance(command, LockAddress)
+        # a start needs its one-time link, and whoever gives back on a page has to log in
+        return command.by != SYSTEM and command.token.kind != SESSION
+    return isinstance(command, LockAddress | AddPerson)

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from picluster.pool.model import Heard, Lease, Machine, PoolState, Row
+from picluster.pool.model import SESSION, Heard, Lease, Machine, PoolState, Row
 from picluster.pool.roster import Roster
 
 Key = tuple[str, str]
@@ -35,6 +35,9 @@ class View:
         self._waiting: dict[Key, set[asyncio.Event]] = {}
         self._followers: set[asyncio.Event] = set()
         self.listeners: list[Callable[[Sequence[Row]], None]] = []
+        """Called with the rows of each publication."""
+        self.hearers: list[Callable[[Heard], None]] = []
+        """Called with each beat that is news; thousands come in a second."""
 
     @property
     def revision(self) -> int:
@@ -69,6 +72,8 @@ class View:
         old = self.heard.get(beat.name)
         if old is None or beat.heard_us >= old.heard_us:
             self.heard[beat.name] = beat
+            for hearer in self.hearers:
+                hearer(beat)
 
     def silent_s(self, machine: Machine) -> float:
         """Seconds of service time since the machine was last heard."""
@@ -126,10 +131,11 @@ class View:
                 del self._waiting[key]
 
     def forget_old(self, kept_s: float) -> None:
-        """Drop ended leases, tombstones and revoked tokens that are over for longer than they are remembered."""
-        before = self.now() - kept_s
+        """Drop ended leases, tombstones, revoked tokens and sessions that are over for longer than they are remembered."""
+        before, before_us = self.now() - kept_s, self.state.turned_us - kept_s * 1e6
         for token in list(self.roster.tokens.values()):
-            if token.revoked and token.revoked_s < before:
+            ran_out = token.kind == SESSION and 0 < token.expires_us < before_us
+            if ran_out or (token.revoked and token.revoked_s < before):
                 self.roster.drop_token(token.id)
         for key, row in list(self._in_order.items()):
             if isinstance(row, Lease) and not row.live and row.ended_s < before:

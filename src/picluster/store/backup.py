@@ -21,6 +21,7 @@ TABLES = (
     tables.leases,
     tables.holds,
     tables.tokens,
+    tables.people,
     tables.presence,
     tables.events,
 )

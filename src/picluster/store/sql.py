@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from picluster.errors import PiclusterError, Unavailable
-from picluster.pool.model import Event, Heard, Lease, LeaseState, Machine, PoolState, Row, Sample
+from picluster.pool.model import SESSION, Event, Heard, Lease, LeaseState, Machine, PoolState, Row, Sample
 from picluster.store import KEPT_S, HistoryQuery, Snapshot, StoreProblem, backup, backup_file, samples, tables
 from picluster.store.clock import Clock, ServiceTime
 from picluster.store.tables import EVENTS, HEARD, POOL, REVISED, RULES_VERSION, Kind, chunks, upsert
@@ -425,15 +425,18 @@ def _history(connection: Connection, query: HistoryQuery) -> list[Event]:
 
 def _outdated(now: float, wall_us: int) -> Iterator[Delete]:
     """What removes a batch of each kind of old row."""
-    ended, machines, tokens, events = tables.leases.c, tables.machines.c, tables.tokens.c, tables.events.c
+    ended, machines, events = tables.leases.c, tables.machines.c, tables.events.c
+    tokens, people = tables.tokens.c, tables.people.c
     old_us = wall_us - int(KEPT_S["thinned"] * 1e6)
-    tombstones = now - KEPT_S["tombstone"]
+    tombstones, over_us = now - KEPT_S["tombstone"], wall_us - int(KEPT_S["tombstone"] * 1e6)
     event_us = wall_us - int(KEPT_S["event"] * 1e6)
     over = (ended.state == LeaseState.ENDED.value) & (ended.ended_s < now - KEPT_S["lease"])
     for key, old in (
         (ended.id, over),
         (machines.name, machines.deleted & (machines.deleted_s < tombstones)),
-        (tables.tokens.c.id, tokens.revoked & (tokens.revoked_s < tombstones)),
+        (tokens.id, tokens.revoked & (tokens.revoked_s < tombstones)),
+        (tokens.id, (tokens.kind == SESSION) & (tokens.expires_us < over_us)),
+        (people.name, people.deleted & (people.deleted_s < tombstones)),
         (events.id, events.at_us < event_us),
     ):
         yield delete(key.table).where(key.in_(select(key).where(old).limit(TIDY_BATCH)))

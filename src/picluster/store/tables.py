@@ -34,12 +34,12 @@ from sqlalchemy import (
     update,
 )
 
-from picluster.pool.model import EMPTY, Event, Heard, Lease, Machine, PoolState, Token
+from picluster.pool.model import EMPTY, Event, Heard, Lease, Machine, Person, PoolState, Token
 from picluster.store import StoreProblem
 
 R = TypeVar("R")
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Raised when the rules change so that an older service must not decide for the same pool any more."""
 
 MEASURES = ("temperature", "load", "mem_available", "disk_free")
@@ -201,6 +201,21 @@ tokens = Table(
     _seconds("revoked_s"),
     _number("revision"),
     Index("tokens_by_revision", "revision"),
+)
+
+people = Table(
+    "people",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _number("role"),
+    _text("password"),
+    _flag("disabled"),
+    _number("created_us"),
+    _text("created_by"),
+    _flag("deleted"),
+    _seconds("deleted_s"),
+    _number("revision"),
+    Index("people_by_revision", "revision"),
 )
 
 presence = Table(
@@ -367,10 +382,11 @@ POOL = Kind(PoolState, pool, key="id")
 MACHINES = Kind(Machine, machines, key="name")
 LEASES = Kind(Lease, leases, key="id")
 TOKENS = Kind(Token, tokens, key="id")
+PEOPLE = Kind(Person, people, key="name")
 HEARD = Kind(Heard, presence, key="name")
 EVENTS = Kind(Event, events, key="revision")
 
-REVISED: tuple[Kind[Machine], Kind[Lease], Kind[Token]] = (MACHINES, LEASES, TOKENS)
+REVISED: tuple[Kind[Machine], Kind[Lease], Kind[Token], Kind[Person]] = (MACHINES, LEASES, TOKENS, PEOPLE)
 """What takes revisions, in the order in which it is written."""
 
 READ_POOL = POOL.all.where(pool.c.id == 1)
