@@ -7,6 +7,7 @@ class is its default message, and every message or hint says what to do next.
       Malformed              the request itself is wrong; nothing was changed
       NotAllowed             who you are does not permit it
         NotAuthenticated     nobody knows who you are
+          WrongPassword
       Refused                the pool says no, and will say no again until something changes
         NotFound  Held  Unsatisfiable  LeaseLost  LeaseConflict  QuotaExceeded  Conflict
       Unavailable            not now; the same request may be repeated safely
@@ -57,6 +58,12 @@ class NotAuthenticated(NotAllowed):
 
     code = "not_authenticated"
     status = 401
+
+
+class WrongPassword(NotAuthenticated):
+    """The name or the password is wrong."""
+
+    code = "wrong_password"
 
 
 class Refused(PiclusterError):

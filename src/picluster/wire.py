@@ -35,6 +35,14 @@ MOST_USES = 1_000
 """Boards that join with one token: a rack or two; a token for more is a password."""
 JOIN_TOKEN_S = 86_400.0
 """How long a join token is good for unless said otherwise: it stands on SD cards and in terminals."""
+PERSONAL_TOKEN_S = 90 * 86_400.0
+"""How long a token lives that is made by logging in: a laptop that is used no more forgets its way in."""
+LONGEST_NAME = 64
+"""Characters of an account's name: a mail address, which fits a column of a page."""
+SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 1024
+"""Characters, and bytes. Short ones are guessed; nobody types more than a passphrase."""
+RESERVED_NAMES = ("legacy:", "picluster", "agent:")
+"""No principal of a person or a program begins like this."""
 MOST_LABELS = 64
 SHORTEST_TTL_S, LONGEST_TTL_S = 3.0, 30 * 86_400.0
 LONGEST_WAIT_S = 25.0
@@ -334,7 +342,7 @@ class TokenRequest:
             yield "kind", f"must be one of {', '.join(self.KINDS)}"
         if self.kind in ("person", "ci") and self.role not in self.ROLES:
             yield "role", f"must be one of {', '.join(self.ROLES)}"
-        if not self.name or self.name.startswith(("legacy:", "picluster", "agent:")):
+        if not self.name or self.name.startswith(RESERVED_NAMES):
             yield "name", "must not be empty, nor begin with `legacy:`, `agent:` or `picluster`"
         if self.kind == "agent" and not NAME.fullmatch(self.name):
             yield "name", "must be the machine's name: letters, digits, `.`, `_`, `-`, at most 63"
@@ -343,6 +351,85 @@ class TokenRequest:
         if self.kind != "join" and (self.uses != 1 or self.approve):
             yield "kind", "only a join token has `uses` and `approve`"
         yield from _range("expires_in_s", self.expires_in_s, 60, 10 * 365 * 86_400)
+
+
+def _person_name(name: str) -> Problems:
+    """An account's name stands in pages, addresses and the history, and is typed: nothing in it may be invisible."""
+    if not 1 <= len(name) <= LONGEST_NAME:
+        yield "name", f"must have 1 to {LONGEST_NAME} characters"
+    elif name.startswith(RESERVED_NAMES):
+        yield "name", "must not begin with `legacy:`, `agent:` or `picluster`"
+    elif not name.isprintable() or name != name.strip() or "/" in name or not name.strip("."):
+        yield "name", "must be letters, digits and signs but `/`, without blanks at its ends"
+    else:
+        yield from _text("name", name)
+
+
+def _role(role: str | None) -> Problems:
+    if role is not None and role not in TokenRequest.ROLES:
+        yield "role", f"must be one of {', '.join(TokenRequest.ROLES)}"
+
+
+def _password(password: str | None, name: str) -> Problems:
+    if password is None:
+        return
+    if len(password) < SHORTEST_PASSWORD:
+        yield "password", f"must have at least {SHORTEST_PASSWORD} characters"
+    if password.casefold() == name.casefold():
+        yield "password", "must not be the name"
+    yield from _text("password", password, LONGEST_PASSWORD)
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRequest:
+    """`POST /login`: name and password for a token of one's own."""
+
+    __pydantic_config__ = NOTHING_ELSE
+
+    name: str
+    password: str
+    label: str = ""
+    """Where the token will be kept, for the list of one's tokens."""
+
+    def problems(self) -> Problems:
+        yield from _text("name", self.name)
+        yield from _text("password", self.password, LONGEST_PASSWORD)
+        yield from _text("label", self.label)
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRequest:
+    """`POST /people`: an account for somebody."""
+
+    __pydantic_config__ = NOTHING_ELSE
+
+    name: str
+    role: str = "user"
+    password: str | None = None
+    """Null: none yet; the person cannot log in before there is one."""
+
+    def problems(self) -> Problems:
+        yield from _person_name(self.name)
+        yield from _role(self.role)
+        yield from _password(self.password, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class PersonAmendment:
+    """`PATCH /people/{name}`: what is left out stays as it is."""
+
+    __pydantic_config__ = NOTHING_ELSE
+
+    role: str | None = None
+    password: str | None = None
+    current_password: str | None = None
+    """For those who are not admin, and change their own password."""
+    disabled: bool | None = None
+
+    def problems(self, name: str) -> Problems:
+        yield from _role(self.role)
+        yield from _password(self.password, name)
+        yield from _text("current_password", self.current_password or "", LONGEST_PASSWORD)
 
 
 # Answers
@@ -514,6 +601,20 @@ class TokenAnswer:
     uses_left: int = 0
     approve: bool = False
     token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PersonAnswer:
+    """An account, without its password."""
+
+    name: str
+    role: str
+    disabled: bool
+    has_password: bool
+    """Whether its owner can log in."""
+    created_us: int
+    created_by: str
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)

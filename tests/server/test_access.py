@@ -41,7 +41,7 @@ CALLS = {
     "drain": ("PATCH", "machines/{board}", {"service": "drained", "reason": "new fan"}, OPERATORS),
     "take back": ("DELETE", "leases/{lease}?reason=fire", None, OPERATORS),
     "delete": ("DELETE", "machines/{board}", None, OPERATORS),
-    "read tokens": ("GET", "tokens", None, {"admin"}),
+    "read tokens": ("GET", "tokens", None, READERS),
     "make a token": ("POST", "tokens", {"name": "ben"}, {"admin"}),
     "revoke a token": ("DELETE", "tokens/{token}", None, {"admin"}),
     "beat": ("POST", "machines/{board}/beat", {"id": "x", "address": "y"}, set()),

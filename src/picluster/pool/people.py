@@ -124,7 +124,7 @@ def _keep_an_admin(ledger: Ledger, changed: Person) -> None:
 def _end_credentials(ledger: Ledger, by: Actor, person: Person, *kinds: str) -> None:
     name = person.name.casefold()
     for token in list(ledger.roster.tokens.values()):
-        if token.kind in kinds and token.name.casefold() == name and token.id != CONFIGURED_ADMIN:
+        if token.kind in kinds and token.name.casefold() == name and tokens.of_a_person(token):
             tokens.end(ledger, by, token)
 
 

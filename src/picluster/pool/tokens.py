@@ -9,8 +9,11 @@ from picluster.pool.commands import IssueToken, RevokeToken
 from picluster.pool.ledger import Ledger
 from picluster.pool.model import CONFIGURED_ADMIN, SESSION, Actor, Token
 
-OF_PEOPLE = ("person", SESSION)
-"""Kinds that stand for somebody who may have an account, which then decides."""
+
+def of_a_person(token: Token) -> bool:
+    """Whether it stands for somebody whose account, if there is one, decides about it."""
+    operators = token.id == CONFIGURED_ADMIN or token.issued_by == f"token:{CONFIGURED_ADMIN}"
+    return token.kind in ("person", SESSION) and not operators
 
 
 def issue(ledger: Ledger, ask: IssueToken) -> Token:
@@ -32,7 +35,7 @@ def issue(ledger: Ledger, ask: IssueToken) -> Token:
 def _still_welcome(ledger: Ledger, ask: IssueToken) -> None:
     """Whoever compared the password has looked at an older copy: the account may have changed in this very batch."""
     token = ask.token
-    if token.kind not in OF_PEOPLE or token.id == CONFIGURED_ADMIN:
+    if not of_a_person(token):
         return
     person = ledger.roster.person(token.name)
     if ask.proven and (person is None or person.password != ask.proven):

@@ -16,6 +16,7 @@ from picluster import __version__
 from picluster.errors import Malformed, NotFound, PiclusterError, Unavailable
 from picluster.pool.commands import IssueToken, RevokeToken
 from picluster.pool.model import SYSTEM, Role, Token
+from picluster.pool.people import has_admin
 from picluster.server.access.credentials import (
     ADMIN_TOKEN_ID,
     SHORTEST_ADMIN_TOKEN,
@@ -42,7 +43,7 @@ from picluster.server.pages import router as pages
 from picluster.server.pages.static import router as static
 from picluster.server.power import Power
 from picluster.server.settings import Settings
-from picluster.server.v1 import backup, events, joining, leases, machines, tokens
+from picluster.server.v1 import backup, events, joining, leases, machines, people, tokens
 from picluster.server.v1.beats import Beats, beat_path
 from picluster.server.view import View
 from picluster.store import Store, StoreProblem
@@ -94,7 +95,7 @@ class Service:
         api = FastAPI(title="picluster", version=__version__, lifespan=None)
         api.state.context = self.context
         v1 = APIRouter(prefix="/api/v1", responses=REFUSALS)
-        for part in (machines, leases, events, tokens, joining, backup):
+        for part in (machines, leases, events, tokens, people, joining, backup):
             v1.include_router(part.router)
         api.include_router(v1)
         api.include_router(pages)
@@ -138,11 +139,10 @@ class Service:
                 "Use that one, or unset it and make tokens through the API.",
                 exit_code=2,
             )
-        live = [token for token in roster.tokens.values() if not token.revoked]
-        if any(token.role is Role.ADMIN and token.kind == "person" for token in live):
+        if has_admin(roster, self.context.wall_us()):
             return
-        for old in live:
-            if old.kind == "setup":
+        for old in list(roster.tokens.values()):
+            if old.kind == "setup" and not old.revoked:
                 await ask(RevokeToken(SYSTEM, old.id))
         secret = new_secret("setup")
         await ask(

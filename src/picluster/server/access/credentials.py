@@ -8,8 +8,10 @@ import re
 import secrets
 from dataclasses import dataclass
 
-ADMIN_TOKEN_ID = "configured-admin"  # noqa: S105 - an id, not a secret
-"""Id of the token that the operator chose in `PICLUSTER_ADMIN_TOKEN`; it may have any form."""
+from picluster.pool.model import CONFIGURED_ADMIN
+
+ADMIN_TOKEN_ID = CONFIGURED_ADMIN
+"""The one token that may have any form, since the operator chose it."""
 
 SHORTEST_ADMIN_TOKEN = 20
 """Characters; guessing shorter ones is a matter of time."""

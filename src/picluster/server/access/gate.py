@@ -9,8 +9,11 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
-from picluster.errors import Malformed, NotAllowed, NotAuthenticated, Unavailable
-from picluster.pool.model import LEGACY_PREFIX, Actor, Role, Token
+from picluster.errors import Malformed, NotAllowed, NotAuthenticated
+from picluster.pool.model import LEGACY_PREFIX, SESSION, Actor, Person, Role, Token
+from picluster.pool.people import standing
+from picluster.pool.tokens import of_a_person
+from picluster.server.access.attempts import Attempts, TooManyAttempts
 from picluster.server.access.credentials import ADMIN_TOKEN_ID, digest, same, token_id
 from picluster.server.view import View
 from picluster.wire import text_problem
@@ -25,11 +28,8 @@ LIMITED_KINDS = ("person",)
 """Kinds of tokens that the quota of live leases counts for."""
 
 
-class TooManyAttempts(Unavailable):
-    """Too many wrong tokens from this address; wait a minute."""
-
-    code = "too_many_attempts"
-    status = 429
+BY_PASSWORD, BY_SETUP, BY_KEY, BY_TOKEN = "password", "setup", "legacy", "token:"
+"""How a session began; the last one is followed by the token's id."""
 
 
 class Gate:
@@ -39,6 +39,7 @@ class Gate:
         self._view = view
         self._api_key = api_key
         self._wall_us = wall_us
+        self.attempts = Attempts()
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._limit = RateLimitItemPerMinute(WRONG_KEYS_PER_MINUTE)
         self._guessing: set[str] = set()
@@ -69,14 +70,45 @@ class Gate:
             self._not_too_often(address)
             if self._api_key and same(text, self._api_key):
                 return self._legacy_actor(user, address)
-        token = self._view.roster.tokens.get(token_id(text))
-        if token is None or not same(token.digest, digest(text)) or token.revoked or self._expired(token):
+        token = self._live(token_id(text))
+        if token is None or token.kind == SESSION or not same(token.digest, digest(text)):
             if chosen_by_people:
                 self._limiter.hit(self._limit, address)
             raise NotAuthenticated(
                 "This token is not known, or it has expired or was revoked.", "Ask an admin for a new one."
             )
         return self._token_actor(token, address)
+
+    def session(self, text: str, address: str) -> Actor | None:
+        """Who has the session with this secret; None if it is over or never was one. Nobody has to guess 256 bits
+        slowly, so there is no limit."""
+        token = self._live(token_id(text))
+        if token is None or token.kind != SESSION:
+            return None
+        if not same(token.digest, self.session_digest(text, token.issued_by)):
+            return None
+        role, limited = self._session_role(token)
+        if role is Role.NOBODY:
+            return None
+        return Actor(token.name, role, address, token=token.id, limited=limited and role < Role.ADMIN)
+
+    def session_digest(self, text: str, began: str) -> str:
+        """What is kept of a session. One that began with the shared key is worth as much as that: with another key, it
+        fits no more."""
+        return digest(f"{text} {self._api_key}") if began == BY_KEY else digest(text)
+
+    def _session_role(self, token: Token) -> tuple[Role, bool]:
+        """What is left of the role it began with, and whether the quota counts for it."""
+        began = token.issued_by
+        if began == BY_KEY:
+            return (token.role if self._api_key else Role.NOBODY), False
+        if began.startswith(BY_TOKEN):
+            origin = self._live(began.removeprefix(BY_TOKEN))
+            if origin is None:
+                return Role.NOBODY, True
+            return min(token.role, self._role(origin)), origin.kind in LIMITED_KINDS
+        known = self._person(token)
+        return (standing(known, token.role) if known else Role.NOBODY), True
 
     def setup_token(self, text: str) -> Token:
         """The one-time credential of the first start."""
@@ -92,8 +124,19 @@ class Gate:
         if not self._limiter.test(self._limit, address):
             raise TooManyAttempts(hint="Check the token; attempts from other addresses are not affected.")
 
-    def _expired(self, token: Token) -> bool:
-        return bool(token.expires_us) and token.expires_us <= self._wall_us()
+    def _live(self, token_id: str) -> Token | None:
+        """The token with this id, if it is neither revoked nor over."""
+        token = self._view.roster.tokens.get(token_id)
+        if token is None or token.revoked or 0 < token.expires_us <= self._wall_us():
+            return None
+        return token
+
+    def _person(self, token: Token) -> Person | None:
+        """The account that decides about a token, if there is one."""
+        return self._view.roster.person(token.name) if of_a_person(token) else None
+
+    def _role(self, token: Token) -> Role:
+        return standing(self._person(token), token.role)
 
     def _legacy_actor(self, user: str, address: str) -> Actor:
         name = unquote(user, errors="replace")
@@ -115,8 +158,15 @@ class Gate:
             return Actor(f"join:{token.name}", Role.JOIN, address, token=token.id, limited=False)
         if token.kind == "setup":
             raise NotAllowed("This is a one-time link, not a token.", "Open it in a browser.")
-        limited = token.kind in LIMITED_KINDS and token.role < Role.ADMIN
-        return Actor(token.name, token.role, address, token=token.id, limited=limited)
+        role = self._role(token)
+        if role is Role.NOBODY:
+            raise disabled(token.name)
+        limited = token.kind in LIMITED_KINDS and role < Role.ADMIN
+        return Actor(token.name, role, address, token=token.id, limited=limited)
+
+
+def disabled(name: str) -> NotAllowed:
+    return NotAllowed(f"The account {name} is disabled.", "An admin can enable it again.")
 
 
 def require(actor: Actor | None, role: Role) -> Actor:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from fastapi import APIRouter, Request
 from jinja2 import Environment, PackageLoader, select_autoescape
 from starlette.responses import HTMLResponse, Response
 
-from picluster.errors import NotAllowed, PiclusterError
+from picluster.errors import PiclusterError
 from picluster.pool.commands import IssueToken
 from picluster.pool.model import LEGACY_PREFIX, Actor, Machine, Role, Token
 from picluster.server.access.credentials import digest, new_secret
+from picluster.server.access.sessions import same_origin
 from picluster.server.context import Context
 from picluster.server.present import machine_answer
 from picluster.server.v1.common import InContext
@@ -79,7 +78,7 @@ async def setup(request: Request, context: InContext) -> Response:
     """Exchange the one-time code for the admin's token, shown this once."""
     address = request.client.host if request.client else ""
     try:
-        _same_origin(request)
+        same_origin(request)
         code = (await request.body()).decode("latin-1").removeprefix("code=")
         used = context.gate.setup_token(code)
         secret = new_secret("person")
@@ -92,11 +91,3 @@ async def setup(request: Request, context: InContext) -> Response:
     except PiclusterError as error:
         return page("setup.html", error.status, code="", token="", problem=f"{error.message} {error.hint}")
     return page("setup.html", code="", token=secret.text, problem="")
-
-
-def _same_origin(request: Request) -> None:
-    """Only our own page may press the button: by `Sec-Fetch-Site`, or by `Origin` where the browser sends no other."""
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin", "")
-    if site != "same-origin" and (site or urlsplit(origin).netloc != request.headers.get("host")):
-        raise NotAllowed("This form was sent from another site.", "Open the link itself.")

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from picluster.errors import Malformed
 from picluster.pool.model import LEGACY_PREFIX, Actor, Role
 from picluster.server.access.gate import USER_HEADER, require
+from picluster.server.access.sessions import session_actor
 from picluster.server.context import Context
 from picluster.server.http import encode
 from picluster.wire import LONGEST_WAIT_S
@@ -28,7 +29,10 @@ def maybe_actor(request: Request) -> Actor | None:
     """Who asks, if anybody says so."""
     address = request.client.host if request.client else ""
     user = request.headers.get(USER_HEADER, "")
-    actor = context_of(request).gate.actor(request.headers.get("authorization", ""), user, address)
+    said = request.headers.get("authorization", "")
+    if not said and request.method in ("GET", "HEAD"):
+        return session_actor(request)  # a page's own reads; another site's form could send the cookie, too
+    actor = context_of(request).gate.actor(said, user, address)
     if actor and actor.name == LEGACY_PREFIX and request.method not in SAFE_METHODS:
         raise Malformed(
             f"{USER_HEADER}: say who you are when you use the shared key.",

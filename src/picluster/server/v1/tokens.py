@@ -8,11 +8,13 @@ from starlette.responses import Response
 from picluster import __version__
 from picluster.errors import Malformed
 from picluster.pool.commands import IssueToken, RevokeToken
-from picluster.pool.model import Role, Token
+from picluster.pool.model import SESSION, Actor, Role, Token
+from picluster.pool.tokens import of_a_person
 from picluster.server.access.credentials import digest, new_secret
 from picluster.server.access.gate import require
+from picluster.server.context import Context
 from picluster.server.present import token_answer
-from picluster.server.v1.common import Admin, InContext, Limit, Operator, Viewer, answer
+from picluster.server.v1.common import InContext, Limit, Viewer, answer
 from picluster.wire import JOIN_TOKEN_S, TokenAnswer, TokenRequest, WhoAmI, raise_problems
 
 router = APIRouter(tags=["access"])
@@ -39,9 +41,10 @@ async def whoami(context: InContext, actor: Viewer) -> Response:
 
 
 @router.get("/tokens", response_model=list[TokenAnswer])
-async def list_tokens(context: InContext, actor: Admin, limit: Limit = 1000, after: str = "") -> Response:
-    """Tokens without their secrets, oldest first; the next page begins behind the token `after`."""
-    known = context.view.roster.tokens
+async def list_tokens(context: InContext, actor: Viewer, limit: Limit = 1000, after: str = "") -> Response:
+    """Tokens without their secrets, oldest first; the next page begins behind the token `after`. Whoever is not admin
+    sees their own."""
+    known = visible_tokens(context, actor)
     if after and after not in known:
         raise Malformed(
             "after: no token has this id any more.", "Begin again without `after`.", field="after"
@@ -51,19 +54,58 @@ async def list_tokens(context: InContext, actor: Admin, limit: Limit = 1000, aft
     return answer([token_answer(token) for token in tokens[:limit]])
 
 
+def visible_tokens(context: Context, actor: Actor) -> dict[str, Token]:
+    """By id: for admins all, for others what they could revoke. Sessions are no tokens to anybody who lists them."""
+    tokens = context.view.roster.tokens
+    admin = actor.role is Role.ADMIN
+    return {
+        token_id: token
+        for token_id, token in tokens.items()
+        if token.kind != SESSION and (admin or own(context, actor, token))
+    }
+
+
+def own(context: Context, actor: Actor, token: Token | None) -> bool:
+    """Whether a credential belongs to the person who asks. Programs with a token of their own have no others."""
+    if token is None or not of_a_person(token) or not _is_person(context, actor):
+        return False
+    return token.name == actor.name
+
+
+def _is_person(context: Context, actor: Actor) -> bool:
+    asking = context.view.roster.tokens.get(actor.token)
+    return asking is not None and of_a_person(asking) and not actor.legacy
+
+
 def _in_order(token: Token) -> tuple[int, str]:
     return (token.issued_us, token.id)
 
 
 @router.post("/tokens", response_model=TokenAnswer, status_code=201)
-async def make_token(ask: TokenRequest, context: InContext, actor: Operator) -> Response:
-    """A new token. Its text is in this answer and nowhere else. Operators make join tokens, admins all kinds."""
-    joins = ask.kind == "join"
-    if not joins:
-        require(actor, Role.ADMIN)
+async def make_token(ask: TokenRequest, context: InContext, actor: Viewer) -> Response:
+    """A new token. Its text is in this answer and nowhere else. People make personal ones for themselves, with their own
+    role at most; operators make join tokens, and admins all kinds."""
+    _raise_unless_allowed(context, actor, ask)
     raise_problems(ask.problems())
-    secret = new_secret(ask.kind)
-    now = context.wall_us()
+    issued, text = await issue(context, actor, ask)
+    return answer(token_answer(issued, text), 201)
+
+
+def _raise_unless_allowed(context: Context, actor: Actor, ask: TokenRequest) -> None:
+    if ask.kind == "join":
+        require(actor, Role.OPERATOR)
+        return
+    for_oneself = ask.kind == "person" and ask.name == actor.name and _is_person(context, actor)
+    if not for_oneself or Role.__members__.get(ask.role.upper(), Role.VIEWER) > actor.role:
+        require(actor, Role.ADMIN)
+
+
+async def issue(
+    context: Context, actor: Actor, ask: TokenRequest, *, label: str = "", proven: str = ""
+) -> tuple[Token, str]:
+    """Make a token that was asked for by somebody who may; the row, and the text that is shown this once."""
+    secret, now = new_secret(ask.kind), context.wall_us()
+    joins = ask.kind == "join"
     lives_s = ask.expires_in_s or (JOIN_TOKEN_S if joins else 0.0)
     token = Token(
         id=secret.id,
@@ -71,17 +113,28 @@ async def make_token(ask: TokenRequest, context: InContext, actor: Operator) -> 
         name=ask.name,
         role=ROLE_OF_KIND.get(ask.kind) or Role[ask.role.upper()],
         digest=digest(secret.text),
-        issued_by=actor.name,
+        issued_by=label or actor.name,
         issued_us=now,
-        expires_us=now + int(lives_s * 1e6) if lives_s else 0,
+        expires_us=_no_later(context, actor, now + int(lives_s * 1e6) if lives_s else 0),
         uses_left=ask.uses if joins else 0,
         approve=ask.approve,
     )
-    issued = await context.coordinator.ask(IssueToken(actor, token))
-    return answer(token_answer(issued, secret.text), 201)
+    issued: Token = await context.coordinator.ask(IssueToken(actor, token, proven=proven))
+    return issued, secret.text
+
+
+def _no_later(context: Context, actor: Actor, expires_us: int) -> int:
+    """When it ends: for those who are not admin no later than the token they asked with, or one that was lent or stolen
+    for a day would be good for ever."""
+    asking = context.view.roster.tokens.get(actor.token)
+    if asking is None or asking.kind == SESSION or not asking.expires_us or actor.role is Role.ADMIN:
+        return expires_us
+    return min(expires_us or asking.expires_us, asking.expires_us)
 
 
 @router.delete("/tokens/{token_id}", response_model=TokenAnswer)
-async def revoke_token(token_id: str, context: InContext, actor: Admin) -> Response:
-    """End a token. Repeating is the same answer."""
+async def revoke_token(token_id: str, context: InContext, actor: Viewer) -> Response:
+    """End a token: one's own, or as an admin any. Repeating is the same answer."""
+    if not own(context, actor, context.view.roster.tokens.get(token_id)):
+        require(actor, Role.ADMIN)
     return answer(token_answer(await context.coordinator.ask(RevokeToken(actor, token_id))))

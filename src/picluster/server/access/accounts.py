@@ -1,0 +1,78 @@
+"""Who logs in with a password: proving it, changing it, and the first admin of a new pool."""
+
+from __future__ import annotations
+
+from picluster.errors import NotAllowed, WrongPassword
+from picluster.pool.commands import AddPerson, AmendPerson, Rehash
+from picluster.pool.model import Actor, Person, Role
+from picluster.server.access import passwords
+from picluster.server.access.gate import disabled
+from picluster.server.context import Context
+from picluster.wire import PersonAmendment, PersonRequest, raise_problems
+
+
+async def proven(context: Context, name: str, password: str, address: str) -> Person:
+    """The account, if this is its password.
+
+    Raises `WrongPassword`, after the same time whether or not there is such an account, and `TooManyAttempts`.
+    """
+    with context.gate.attempts.of(name, address):
+        person = context.view.roster.person(name)
+        if not await passwords.fits(person.password if person else "", password) or person is None:
+            raise WrongPassword(hint="Upper and lower case count. An admin can set a new one.")
+    if person.disabled:
+        raise disabled(person.name)
+    return await _under_todays_parameters(context, person, password)
+
+
+async def _under_todays_parameters(context: Context, person: Person, password: str) -> Person:
+    if not passwords.outdated(person.password):
+        return person
+    fresh = await passwords.hashed(password)
+    kept: Person | None = await context.coordinator.ask(Rehash(person.name, person.password, fresh))
+    if kept is None or kept.password != fresh:
+        raise WrongPassword("The password was changed just now.", "Log in with the new one.")
+    return kept
+
+
+async def add(context: Context, actor: Actor, ask: PersonRequest, redeeming: str = "") -> Person:
+    """A new account. Raises `Malformed` that names every bad field, or `Conflict`."""
+    raise_problems(ask.problems())
+    person = Person(
+        ask.name,
+        Role[ask.role.upper()],
+        await passwords.hashed(ask.password) if ask.password else "",
+        created_us=context.wall_us(),
+        created_by=actor.name,
+    )
+    added: Person = await context.coordinator.ask(AddPerson(actor, person, redeeming))
+    return added
+
+
+async def amend(context: Context, actor: Actor, name: str, ask: PersonAmendment) -> Person:
+    """Change an account, as an admin, or one's own password, knowing the present one."""
+    raise_problems(ask.problems(name))
+    if actor.role < Role.ADMIN:
+        await _only_ones_own_password(context, actor, name, ask)
+    amendment = AmendPerson(
+        actor,
+        name,
+        role=Role[ask.role.upper()] if ask.role else None,
+        password=await passwords.hashed(ask.password) if ask.password else None,
+        disabled=ask.disabled,
+    )
+    amended: Person = await context.coordinator.ask(amendment)
+    return amended
+
+
+async def _only_ones_own_password(context: Context, actor: Actor, name: str, ask: PersonAmendment) -> None:
+    if actor.name.casefold() != name.casefold() or ask.role is not None or ask.disabled is not None:
+        raise NotAllowed("Of accounts you may change the password of your own.", "Ask an admin.")
+    await proven(context, name, ask.current_password or "", actor.address)
+
+
+async def first_admin(context: Context, code: str, name: str, password: str, address: str) -> Person:
+    """The account of the first admin, in exchange for the one-time link: both in one turn, or neither."""
+    used = context.gate.setup_token(code)
+    ask = PersonRequest(name, "admin", password)
+    return await add(context, Actor("setup", Role.ADMIN, address), ask, redeeming=used.id)
