@@ -1,4 +1,4 @@
-"""Who one is, and who else may come in."""
+"""Who one is, and the tokens that say so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from picluster.cli.common import Duration, of_pool, talk
 from picluster.cli.output import clock, output_options, show, show_one
-from picluster.errors import Malformed
+from picluster.errors import Malformed, NotAuthenticated
 
 if TYPE_CHECKING:
     from picluster.client.sync import Client
@@ -33,23 +33,25 @@ def whoami_command(pool: Client, output: str) -> None:
 
 @click.command("login")
 @click.argument("url")
-@click.option("--token", help="Your token; asked for, or read from stdin, when it is left out.")
-def login_command(url: str, token: str | None) -> None:
-    """Remember the service and your token, in a file that only you can read.
+@click.option("--user", help="The name of your account; its password is asked for, or read from stdin.")
+@click.option("--token", help="A token instead; without --user, one may be piped in.")
+def login_command(url: str, user: str | None, token: str | None) -> None:
+    """Remember the service, and a token for it, in a file that only you can read.
+
+    With name and password you get a token of your own, for 90 days. `picluster logout` gives it back.
 
     \b
     picluster login http://lab:1337
+    picluster login http://lab:1337 --user ann
     picluster login https://lab,https://lab2 < token.txt
     """
     from picluster.client.sync import Client
     from picluster.client.where import addresses, write_login
 
     found = addresses(url)
-    if token is None:
-        token = (
-            click.prompt("Token", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline()
-        )
-    token = token.strip()
+    if user is not None and token is not None:
+        raise Malformed("--user and --token are two ways to say who you are.", "Say one.", field="token")
+    token = _token_for(url, user) if token is None else token.strip()
     if not token:
         raise Malformed(
             "token: it is empty.", "An admin makes one: `picluster token create NAME`.", field="token"
@@ -60,9 +62,77 @@ def login_command(url: str, token: str | None) -> None:
     talk(f"You are {me.name} ({me.role}) at {found[0]}. Kept in {file}.")
 
 
+def _token_for(url: str, user: str | None) -> str:
+    """From a pipe: the token, or the password of `user`. From a person: name and password, or without a name, the token."""
+    interactive = sys.stdin.isatty()
+    if user is None and interactive:
+        said: str = click.prompt("Name (empty to paste a token)", default="", show_default=False, err=True)
+        user = said.strip()
+    if not user:
+        text: str = secret("Token") if interactive else sys.stdin.readline()
+        return text.strip()
+    return _token_of_account(url, user, secret("Password"))
+
+
+def _token_of_account(url: str, user: str, password: str) -> str:
+    import platform
+
+    from picluster.client.sync import Client
+
+    with Client(url, "") as pool:
+        return pool.login(user, password, platform.node()[:LONGEST_LABEL]).token or ""
+
+
+LONGEST_LABEL = 63
+"""Of a computer's name: as long as a host name may be."""
+
+
+def secret(prompt: str, *, twice: bool = False, piped: bool = False) -> str:
+    """A password or token, unseen: asked for at a terminal, else (or if `piped`) the next line of stdin."""
+    if sys.stdin.isatty() and not piped:
+        typed: str = click.prompt(prompt, hide_input=True, err=True, confirmation_prompt=twice)
+        return typed
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+@click.command("logout")
+def logout_command() -> None:
+    """Forget the token that `login` has kept, and revoke it.
+
+    The shared key and tokens of programs are only forgotten: others use them, too.
+
+    \b
+    picluster logout
+    """
+    from picluster.client.where import login_file, read_login, write_login
+
+    kept = read_login()
+    url, token = kept.get("url", ""), kept.get("token", "")
+    if not token:
+        talk(f"Nobody is logged in: {login_file()} has no token.")
+        return
+    revoked = _revoked(url, token)
+    write_login(url, "")
+    talk("The token is revoked and forgotten." if revoked else "The token is forgotten; it was not revoked.")
+
+
+def _revoked(url: str, token: str) -> bool:
+    """Whether a personal token was ended; one that is over already was."""
+    from picluster.client.sync import Client
+
+    kind, _, rest = token.removeprefix("pc_").partition("_")
+    if not token.startswith("pc_") or kind != "person":
+        return False
+    with Client(url, token) as pool:
+        try:
+            return pool.revoke_token(rest.partition("_")[0]).revoked
+        except NotAuthenticated:
+            return True
+
+
 @click.group("token", no_args_is_help=True)
 def token_command() -> None:
-    """Make, list and revoke tokens. For admins.
+    """Make, list and revoke tokens: your own, and as an admin everybody's.
 
     \b
     picluster token create ann --role operator
@@ -100,7 +170,7 @@ def create_token(
 @output_options
 @of_pool
 def list_tokens(pool: Client, output: str) -> None:
-    """All tokens, without their secrets."""
+    """Your tokens, or as an admin all, without their secrets."""
     columns = {
         "id": lambda token: token.id,
         "name": lambda token: token.name,

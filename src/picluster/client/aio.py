@@ -33,6 +33,7 @@ from picluster.wire import (
     LeasedMachine,
     LeaseRequest,
     MachineAnswer,
+    PersonAnswer,
     PowerAnswer,
     SampleAnswer,
     TokenAnswer,
@@ -222,7 +223,7 @@ class AsyncClient:
         return await self.run(flows.samples(self.session, name, **query))
 
     async def tokens(self) -> list[TokenAnswer]:
-        """All tokens, without their secrets."""
+        """Tokens, without their secrets: all for admins, else one's own."""
         return await self.run(flows.tokens(self.session))
 
     async def make_token(self, name: str, **more: object) -> TokenAnswer:
@@ -232,6 +233,28 @@ class AsyncClient:
     async def revoke_token(self, token_id: str) -> TokenAnswer:
         """It works no more."""
         return await self.run(flows.revoke_token(self.session, token_id))
+
+    # People
+
+    async def login(self, name: str, password: str, label: str = "") -> TokenAnswer:
+        """A personal token for whoever knows the password, good for 90 days. `label` says where it will be kept."""
+        return await self.run(flows.login(self.session, name, password, label))
+
+    async def people(self) -> list[PersonAnswer]:
+        """All accounts, by name."""
+        return await self.run(flows.people(self.session))
+
+    async def add_person(self, name: str, **more: object) -> PersonAnswer:
+        """A new account: `role`, `password`."""
+        return await self.run(flows.add_person(self.session, name=name, **more))
+
+    async def amend_person(self, name: str, **changes: object) -> PersonAnswer:
+        """Change an account: `role`, `password`, `disabled`; one's own password with `current_password`."""
+        return await self.run(flows.amend_person(self.session, name, **changes))
+
+    async def forget_person(self, name: str) -> PersonAnswer:
+        """An account ends, with its sessions and personal tokens."""
+        return await self.run(flows.forget_person(self.session, name))
 
     # Carrying out
 

@@ -34,6 +34,7 @@ from picluster.wire import (
     LeaseAnswer,
     LeaseRequest,
     MachineAnswer,
+    PersonAnswer,
     PowerAnswer,
     SampleAnswer,
     TokenAnswer,
@@ -217,7 +218,7 @@ def refusal(address: str, session: Session, answer: Answer) -> PiclusterError:
         problem.details = details
     except (ValueError, LookupError, TypeError, AttributeError):
         return _stranger(address, answer)
-    if isinstance(problem, NotAuthenticated) and not session.where.token:
+    if type(problem) is NotAuthenticated and not session.where.token:
         problem.hint = "Set PICLUSTER_TOKEN (or RPI_APIKEY), or run `picluster login`."
     return problem
 
@@ -374,6 +375,31 @@ def make_token(session: Session, **ask: object) -> Flow[TokenAnswer]:
 
 def revoke_token(session: Session, token_id: str) -> Flow[TokenAnswer]:
     return _as(TokenAnswer, (yield from call(session, "DELETE", f"/api/v1/tokens/{_quoted(token_id)}")))
+
+
+# People
+
+
+def login(session: Session, name: str, password: str, label: str = "") -> Flow[TokenAnswer]:
+    said = {"name": name, "password": password, "label": label}
+    return _as(TokenAnswer, (yield from call(session, "POST", "/api/v1/login", said)))
+
+
+def people(session: Session) -> Flow[list[PersonAnswer]]:
+    return (yield from _pages(session, PersonAnswer, "/api/v1/people", lambda row: row.name))
+
+
+def add_person(session: Session, **ask: object) -> Flow[PersonAnswer]:
+    return _as(PersonAnswer, (yield from call(session, "POST", "/api/v1/people", ask)))
+
+
+def amend_person(session: Session, name: str, **changes: object) -> Flow[PersonAnswer]:
+    path = f"/api/v1/people/{_quoted(name)}"
+    return _as(PersonAnswer, (yield from call(session, "PATCH", path, changes)))
+
+
+def forget_person(session: Session, name: str) -> Flow[PersonAnswer]:
+    return _as(PersonAnswer, (yield from call(session, "DELETE", f"/api/v1/people/{_quoted(name)}")))
 
 
 # Leases

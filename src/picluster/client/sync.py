@@ -25,6 +25,7 @@ from picluster.wire import (
     LeasedMachine,
     LeaseRequest,
     MachineAnswer,
+    PersonAnswer,
     PowerAnswer,
     SampleAnswer,
     TokenAnswer,
@@ -214,7 +215,7 @@ class Client:
         return self.run(flows.samples(self.session, name, **query))
 
     def tokens(self) -> list[TokenAnswer]:
-        """All tokens, without their secrets."""
+        """Tokens, without their secrets: all for admins, else one's own."""
         return self.run(flows.tokens(self.session))
 
     def make_token(self, name: str, **more: object) -> TokenAnswer:
@@ -224,6 +225,28 @@ class Client:
     def revoke_token(self, token_id: str) -> TokenAnswer:
         """It works no more."""
         return self.run(flows.revoke_token(self.session, token_id))
+
+    # People
+
+    def login(self, name: str, password: str, label: str = "") -> TokenAnswer:
+        """A personal token for whoever knows the password, good for 90 days. `label` says where it will be kept."""
+        return self.run(flows.login(self.session, name, password, label))
+
+    def people(self) -> list[PersonAnswer]:
+        """All accounts, by name."""
+        return self.run(flows.people(self.session))
+
+    def add_person(self, name: str, **more: object) -> PersonAnswer:
+        """A new account: `role`, `password`."""
+        return self.run(flows.add_person(self.session, name=name, **more))
+
+    def amend_person(self, name: str, **changes: object) -> PersonAnswer:
+        """Change an account: `role`, `password`, `disabled`; one's own password with `current_password`."""
+        return self.run(flows.amend_person(self.session, name, **changes))
+
+    def forget_person(self, name: str) -> PersonAnswer:
+        """An account ends, with its sessions and personal tokens."""
+        return self.run(flows.forget_person(self.session, name))
 
     # Carrying out
 
