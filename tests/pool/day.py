@@ -39,6 +39,7 @@ from picluster.pool.model import (
     Lease,
     Machine,
     Mode,
+    Person,
     PoolState,
     Role,
     Row,
@@ -63,7 +64,7 @@ def actor(name: str, address: str = "") -> Actor:
 
 def key_of(row: Row) -> tuple[str, str]:
     """What a newer version of the row replaces."""
-    return (type(row).__name__, row.name if isinstance(row, Machine) else row.id)
+    return (type(row).__name__, row.name if isinstance(row, Machine | Person) else row.id)
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,8 @@ class Day:
     def everything(self) -> tuple[object, ...]:
         """All that a refusal could leave a trace in."""
         ledger, roster = self.pool.ledger, self.pool.ledger.roster
-        rows = (dict(roster.machines), dict(roster.tombstones), dict(roster.leases), dict(roster.tokens))
+        things = (roster.machines, roster.tombstones, roster.leases, roster.tokens, roster.people)
+        rows = tuple(dict(thing) for thing in things)
         return ledger.state, rows, dict(roster.aside), dict(ledger.heard), len(self.record)
 
     # Boards
