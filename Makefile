@@ -1,12 +1,12 @@
 # Everything that a contributor or CI runs. A machine needs Python 3.11 or newer, make and git; the rest goes
 # into .tools (uv alone) and .venv (what uv.lock says), and again only when pyproject.toml or uv.lock changed.
-# Tests that make boards need root and some Debian packages, which root installs here and others are told of.
+# Tests that make boards or drive a browser need some Debian packages, which root installs here and others are told of.
 
 UV_VERSION := 0.13.9
 PYTHONS := python3 /usr/bin/python3 python3.14 python3.13 python3.12 python3.11
 WORKERS := 2
-PACKAGES := at cloud-init cron iproute2 mmdebstrap nftables openssh-client openssh-server procps qemu-user-static sudo \
-    systemd systemd-container
+PACKAGES := at chromium cloud-init cron iproute2 mmdebstrap nftables openssh-client openssh-server procps qemu-user-static \
+    sudo systemd systemd-container
 
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
 export UV_PYTHON := $(CURDIR)/.tools/bin/python
@@ -15,10 +15,10 @@ export UV_SYSTEM_CERTS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install serve demo test test-long lint bench docs packages
+.PHONY: help install serve demo test test-long lint bench docs packages screenshots
 
 help:  ## say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 install: .venv/.installed  ## everything locked, into .venv; then .venv/bin/picluster works
 
@@ -42,7 +42,7 @@ packages:
 	    apt-get update -q && \
 	    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
 	else \
-	    echo "Tests that make boards are skipped here. They run as root, on Debian with:" $$missing >&2; \
+	    echo "Tests that make boards or drive a browser are skipped here. They run as root, on Debian with:" $$missing >&2; \
 	fi
 
 lint: install  ## style and types
@@ -56,6 +56,9 @@ bench: install  ## how fast it is, here
 docs: install  ## the page of commands, and the terminal session of the README
 	.venv/bin/python -m docs.commands
 	.venv/bin/python -m docs.record_session
+
+screenshots: install packages  ## every page, in both themes and all sizes, into .screenshots
+	.venv/bin/python -m tools.screenshots
 
 .venv/.installed: .tools/uv-$(UV_VERSION) pyproject.toml uv.lock
 	.tools/bin/uv sync --locked --all-extras

@@ -1,0 +1,84 @@
+"""A browser, visitors and a pool for each file of stories. Whatever a page complains about fails its test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser.boards import SMALL
+from tests.browser.chromium import PATIENCE_MS, SIZES, Watch, assert_quiet, chromium, what_is_lacking
+from tests.browser.pool import Pool, pool_of
+
+HERE = Path(__file__).parent
+
+Visitor = Callable[..., Page]
+"""`visitor(size="phone", theme="dark", script=False)`: somebody new, with a window of their own."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One browser at a time is enough for two cores."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    lacking = what_is_lacking()
+    if lacking:
+        pytest.skip(lacking)
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    """Eight boards."""
+    with pool_of(SMALL, tmp_path_factory.mktemp("pool")) as seeded:
+        yield seeded
+
+
+@pytest.fixture
+def watches() -> list[Watch]:
+    """Of the visitors of this test, in the order in which they came."""
+    return []
+
+
+@pytest.fixture
+def visitor(browser: Browser, pool: Pool, watches: list[Watch]) -> Iterator[Visitor]:
+    contexts = []
+
+    def come(size: str = "desktop", theme: str = "light", script: bool = True) -> Page:
+        context = browser.new_context(
+            base_url=pool.address,
+            viewport=SIZES[size],
+            color_scheme="dark" if theme == "dark" else "light",
+            java_script_enabled=script,
+            has_touch=size == "phone",
+        )
+        context.set_default_timeout(PATIENCE_MS)
+        contexts.append(context)
+        watches.append(Watch(context))
+        return context.new_page()
+
+    yield come
+    for context in contexts:
+        for page in context.pages:
+            page.evaluate("0")  # there and back: what the page has said by now has come
+        context.close()
+    assert_quiet(watches)
+
+
+@pytest.fixture
+def page(visitor: Visitor) -> Page:
+    """The window of somebody at a desk, who has not logged in."""
+    return visitor()
+
+
+@pytest.fixture
+def watch(page: Page, watches: list[Watch]) -> Watch:
+    """What goes wrong in `page`."""
+    return watches[0]

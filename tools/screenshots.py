@@ -1,0 +1,109 @@
+"""`make screenshots`: every page, with few and many boards and with trouble, in both themes and all sizes, to be looked at.
+
+What is taken is the table `SHOTS`. Whoever makes a page adds a line to it.
+
+    python -m tools.screenshots [WORD …]    only those whose file name has one of the words, as `phone` or `queue`
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from playwright.sync_api import Browser
+
+from tests.browser.boards import RACKS, SMALL, TROUBLE, Board, many
+from tests.browser.chromium import PATIENCE_MS, SIZES, chromium, shoot, what_is_lacking
+from tests.browser.pool import Pool, pool_of, with_a_queue
+
+FOLDER = Path(__file__).parent.parent / ".screenshots"
+
+THEMES = ("light", "dark")
+
+
+def _as_it_is(pool: Pool) -> None:
+    """Nobody waits."""
+
+
+POOLS: dict[str, tuple[Sequence[Board], Callable[[Pool], None]]] = {
+    "empty": ((), _as_it_is),
+    "8": (SMALL, _as_it_is),
+    "24": (RACKS, with_a_queue),
+    "300": (many(300), _as_it_is),
+    "trouble": (TROUBLE, _as_it_is),
+}
+"""Who is there, and what happens when they are."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One page, as taken with each of some pools in each of some sizes, in both themes."""
+
+    name: str
+    path: str
+    pools: Sequence[str] = ("24",)
+    sizes: Sequence[str] = ("desktop", "phone")
+
+    def files(self, pool: str) -> Iterable[tuple[str, str, str]]:
+        """(size, theme, file name) of each picture."""
+        for size, theme in product(self.sizes, THEMES):
+            yield size, theme, f"{self.name}-{pool}-{size}-{theme}.png"
+
+
+SHOTS = (
+    Shot("machines", "/", pools=tuple(POOLS), sizes=tuple(SIZES)),
+    Shot("no-match", "/?q=model:pi6", sizes=("desktop",)),
+    Shot("bad-search", "/?q=modle:pi5", sizes=("desktop",)),
+)
+
+
+def main(words: Sequence[str]) -> int:
+    """Take them; the exit code."""
+    if lacking := what_is_lacking():
+        print(lacking, file=sys.stderr)
+        return 1
+    for name in POOLS:
+        wanted = [shot for shot in SHOTS if name in shot.pools and _any_wanted(shot, name, words)]
+        if wanted:
+            _of_pool(name, wanted, words)
+    return 0
+
+
+def _of_pool(name: str, shots: Sequence[Shot], words: Sequence[str]) -> None:
+    boards, then = POOLS[name]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        pool_of(boards, Path(folder)) as pool,
+        chromium() as browser,
+    ):
+        then(pool)
+        for shot in shots:
+            for size, theme, file in shot.files(name):
+                if _is_wanted(file, words):
+                    _take(browser, pool.address + shot.path, size, theme, FOLDER / file)
+                    print(FOLDER.name, file, sep="/", flush=True)
+
+
+def _take(browser: Browser, url: str, size: str, theme: str, file: Path) -> None:
+    with browser.new_context(viewport=SIZES[size], has_touch=size == "phone") as context:
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+        page.goto(url, wait_until="load")
+        shoot(page, file)
+
+
+def _any_wanted(shot: Shot, pool: str, words: Sequence[str]) -> bool:
+    return any(_is_wanted(file, words) for _, _, file in shot.files(pool))
+
+
+def _is_wanted(file: str, words: Sequence[str]) -> bool:
+    return not words or any(word in file for word in words)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
