@@ -183,7 +183,7 @@ SMALL = tuple(board for board in RACKS if board.name.startswith(("pi5-rack-a-0",
 """Eight of them: one rack, and most of what can be the matter."""
 
 TROUBLE = tuple(
-    replace(board, lock=None, cleaning=False, **trouble)  # type: ignore[arg-type]
+    replace(board, lock=None, cleaning=False, pending=False, sagging=False, **trouble)  # type: ignore[arg-type]
     for board, trouble in zip(
         RACKS[:12],
         [
@@ -198,7 +198,7 @@ TROUBLE = tuple(
         strict=True,
     )
 )
-"""Twelve boards of which none is simply free."""
+"""Twelve boards, with something the matter with each."""
 
 KINDS = (PI5, PI5, PI4, PI4, CM4, ZERO2W)
 JOBS = (
