@@ -71,8 +71,9 @@ LAYERS = {
             VERSION,
         ],
         others=STDLIB
-        | {"argon2", "fastapi", "httpx2", "jinja2", "limits", "msgspec", "platformdirs", "prometheus_client"}
-        | {"pydantic", "pydantic_settings", "starlette", "structlog", "uvicorn", "uvloop"},
+        | {"argon2", "fastapi", "httpx2", "jinja2", "limits", "markupsafe", "msgspec", "platformdirs"}
+        | {"prometheus_client", "pydantic", "pydantic_settings", "starlette", "structlog"}
+        | {"uvicorn", "uvloop"},
     ),
     "picluster.client": Layer(
         ours=["picluster.wire", "picluster.errors", VERSION],

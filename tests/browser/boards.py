@@ -182,8 +182,10 @@ RACKS = (
 SMALL = tuple(board for board in RACKS if board.name.startswith(("pi5-rack-a-0", "cm4-bench-02")))[:8]
 """Eight of them: one rack, and most of what can be the matter."""
 
+WELL = {"lock": None, "cleaning": False, "pending": False, "sagging": False}
+
 TROUBLE = tuple(
-    replace(board, lock=None, cleaning=False, pending=False, sagging=False, **trouble)  # type: ignore[arg-type]
+    replace(board, **{**WELL, **trouble})  # type: ignore[arg-type]
     for board, trouble in zip(
         RACKS[:12],
         [
