@@ -45,6 +45,8 @@ CHECKS = [
     response_schema_conformance,
 ]
 
+PASSWORD = "correct horse battery"
+
 BEARER = {"Authorization": f"Bearer {ADMIN}"}
 
 
@@ -79,6 +81,8 @@ class Caller:
         self._api.put(fresh_lease(), {"selector": taken})
         self._api.put(lease, {"selector": taken})
         token = self._api.post("tokens", {"name": "ann"}).json()["id"]
+        self._api.delete("people/ann")
+        self._api.post("people", {"name": "ann", "password": PASSWORD})
         self._real = {
             "name": self._api.board().name,
             "lease_id": lease.partition("/")[2],
@@ -89,6 +93,8 @@ class Caller:
         """What the document cannot say: which names there are, and which texts stand for something."""
         for name in case.path_parameters or ():
             case.path_parameters[name] = self._real[name]
+        if case.path.startswith("/api/v1/people/"):
+            case.path_parameters["name"] = "ann"
         if case.method == "PUT":
             case.path_parameters["lease_id"] = str(uuid.UUID(int=next(self._numbers)))
         if case.path.endswith("/power") and isinstance(case.body, dict):
@@ -97,6 +103,12 @@ class Caller:
             case.body |= {"id": str(next(self._numbers)), "name": "pi", "address": "pi.lab", "host_keys": []}
         if case.path == "/api/v1/tokens" and isinstance(case.body, dict):
             case.body |= {"kind": "ci", "role": "viewer", "expires_in_s": 60}
+        if case.path == "/api/v1/login" and isinstance(case.body, dict):
+            case.body |= {"name": "ann", "password": PASSWORD}
+        if case.path == "/api/v1/people" and isinstance(case.body, dict):
+            case.body |= {"name": f"ann-{next(self._numbers)}", "role": "user", "password": None}
+        if case.path == "/api/v1/people/{name}" and isinstance(case.body, dict):
+            case.body |= {"password": None, "disabled": False}
 
     def call(self, case: Case) -> None:
         """Raises a `FailureGroup` when the answer is not one that the document promises."""

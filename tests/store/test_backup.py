@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from picluster.pool.commands import Acquire, Pass, Report, UpdateAddress
-from picluster.pool.model import Actor, LeaseState, Machine, Mode
+from picluster.pool.commands import Acquire, AddPerson, Pass, Report, UpdateAddress
+from picluster.pool.model import Actor, LeaseState, Machine, Mode, Person, Role
 from picluster.pool.policy import Policy
 from picluster.server.turn import Outcome, take_turn
 from picluster.store import HistoryQuery, StoreProblem, backup_file
@@ -52,7 +52,8 @@ def lived(store: SqlStore) -> Outcome:
     outcome = take_turn(store, None, [beat(1), beat(2)], Policy())
     ask = Acquire(Actor("ann"), "lease-1", "name:pi-1", ttl_s=600.0, job="🥧")
     wait = Acquire(Actor("bob"), "lease-2", "name:pi-1")
-    outcome = take_turn(store, outcome.pool, [ask, wait], Policy())
+    account = AddPerson(Actor("root"), Person("ann", Role.OPERATOR, "$argon2id$…", created_by="root"))
+    outcome = take_turn(store, outcome.pool, [ask, wait, account], Policy())
     for number in range(MANY):
         amend = beat(2).report
         changed = Report(amend.id, amend.address, amend.mode, facts=amend.facts, comment=str(number))

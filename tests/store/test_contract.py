@@ -17,10 +17,12 @@ from sqlalchemy.exc import IntegrityError
 
 from picluster.pool.model import (
     EMPTY,
+    SESSION,
     Event,
     Heard,
     Lease,
     Machine,
+    Person,
     PoolState,
     Presence,
     Role,
@@ -411,11 +413,16 @@ def test_tidying_removes_what_is_long_over(store: SqlStore, monkeypatch: pytest.
         ended(held("recent", "pi-2"), 4, ended_s=later_s - 10),
         machine("pi-recent", 5, deleted=True, deleted_s=later_s - 10),
         token(revision=6),
+        token(id="runs", kind=SESSION, expires_us=later_us - 10, revision=7),
+        token(id="ran out", expires_us=1, revision=8),
+        Person("ann", Role.USER, revision=9),
     ]
     old: list[Row] = [
         *(ended(held(f"old-{i}", "pi-2"), 10 + i) for i in range(5)),
         machine("pi-old", 20, deleted=True),
         token(id="old", revoked=True, revision=21),
+        token(id="over", kind=SESSION, expires_us=1, revision=22),
+        Person("gone", Role.USER, deleted=True, revision=23),
     ]
     write(store, *old, *kept, happened=[event(1, at_us=1), event(2, at_us=later_us)])
     store.tidy(later_s, later_us)
