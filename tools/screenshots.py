@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import Browser
 
 from tests.browser.boards import RACKS, SMALL, TROUBLE, Board, many
-from tests.browser.chromium import PATIENCE_MS, SIZES, chromium, shoot, what_is_lacking
+from tests.browser.chromium import PATIENCE_MS, SIZES, chromium, log_in, shoot, what_is_lacking
 from tests.browser.pool import Pool, pool_of, with_a_queue
 
 FOLDER = Path(__file__).parent.parent / ".screenshots"
@@ -47,6 +48,8 @@ class Shot:
     path: str
     pools: Sequence[str] = ("24",)
     sizes: Sequence[str] = ("desktop", "phone")
+    by: str = "ann"
+    """Who looks: ann operates, bob uses, vic reads; empty for somebody who has not logged in."""
 
     def files(self, pool: str) -> Iterable[tuple[str, str, str]]:
         """(size, theme, file name) of each picture."""
@@ -58,6 +61,10 @@ SHOTS = (
     Shot("machines", "/", pools=tuple(POOLS), sizes=tuple(SIZES)),
     Shot("no-match", "/?q=model:pi6", sizes=("desktop",)),
     Shot("bad-search", "/?q=modle:pi5", sizes=("desktop",)),
+    Shot("machines-of-a-stranger", "/", pools=("8",), by=""),
+    Shot("machines-of-a-reader", "/", pools=("8",), by="vic"),
+    Shot("machines-of-a-user", "/", pools=("8",), by="bob"),
+    Shot("login", "/login", pools=("8",), by=""),
 )
 
 
@@ -84,16 +91,19 @@ def _of_pool(name: str, shots: Sequence[Shot], words: Sequence[str]) -> None:
         for shot in shots:
             for size, theme, file in shot.files(name):
                 if _is_wanted(file, words):
-                    _take(browser, pool.address + shot.path, size, theme, FOLDER / file)
+                    _take(browser, pool, shot, size, theme, FOLDER / file)
                     print(FOLDER.name, file, sep="/", flush=True)
 
 
-def _take(browser: Browser, url: str, size: str, theme: str, file: Path) -> None:
-    with browser.new_context(viewport=SIZES[size], has_touch=size == "phone") as context:
+def _take(browser: Browser, pool: Pool, shot: Shot, size: str, theme: str, file: Path) -> None:
+    scheme: Literal["dark", "light"] = "dark" if theme == "dark" else "light"
+    touch = size == "phone"
+    with browser.new_context(viewport=SIZES[size], color_scheme=scheme, has_touch=touch) as context:
         context.set_default_timeout(PATIENCE_MS)
+        if shot.by:
+            log_in(context, pool.address, pool.person(shot.by))
         page = context.new_page()
-        page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
-        page.goto(url, wait_until="load")
+        page.goto(pool.address + shot.path, wait_until="load")
         shoot(page, file)
 
 

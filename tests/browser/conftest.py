@@ -9,13 +9,14 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.boards import SMALL
-from tests.browser.chromium import PATIENCE_MS, SIZES, Watch, assert_quiet, chromium, what_is_lacking
+from tests.browser.chromium import PATIENCE_MS, SIZES, Watch, assert_quiet, chromium, log_in, what_is_lacking
 from tests.browser.pool import Pool, pool_of
 
 HERE = Path(__file__).parent
 
 Visitor = Callable[..., Page]
-"""`visitor(size="phone", theme="dark", script=False)`: somebody new, with a window of their own."""
+"""`visitor("ann", size="phone", theme="dark", script=False)`: somebody new, with a window of their own; with a name they
+have logged in, in the role that `pool.ROLES` gives them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,7 +52,7 @@ def watches() -> list[Watch]:
 def visitor(browser: Browser, pool: Pool, watches: list[Watch]) -> Iterator[Visitor]:
     contexts = []
 
-    def come(size: str = "desktop", theme: str = "light", script: bool = True) -> Page:
+    def come(name: str = "", *, size: str = "desktop", theme: str = "light", script: bool = True) -> Page:
         context = browser.new_context(
             base_url=pool.address,
             viewport=SIZES[size],
@@ -62,6 +63,8 @@ def visitor(browser: Browser, pool: Pool, watches: list[Watch]) -> Iterator[Visi
         context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         watches.append(Watch(context))
+        if name:
+            log_in(context, pool.address, pool.person(name))
         return context.new_page()
 
     yield come

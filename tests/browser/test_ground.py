@@ -93,6 +93,16 @@ def test_a_phone_is_narrow_and_a_dark_theme_dark(visitor: Visitor, tmp_path: Pat
     assert (tmp_path / "folder/picture.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_two_visitors_are_two_people(visitor: Visitor) -> None:
+    """With cookies of their own, which no script can read; and somebody without a name has none."""
+    ann, bob, nobody = visitor("ann"), visitor("bob"), visitor()
+    cookies = [{cookie["name"]: cookie for cookie in page.context.cookies()} for page in (ann, bob, nobody)]
+    anns, bobs = (theirs["picluster_session"] for theirs in cookies[:2])
+    assert anns["value"] != bobs["value"]
+    assert anns["httpOnly"]
+    assert cookies[2] == {}
+
+
 @pytest.mark.parametrize(("script", "title"), [(True, "it ran"), (False, "Good")])
 def test_a_visitor_may_have_no_script(visitor: Visitor, script: bool, title: str) -> None:
     page = visitor(script=script)
