@@ -17,11 +17,16 @@ def state_of(roster: Roster, machine: Machine) -> str:
         return LOCKED
     if machine.service is not Service.IN_SERVICE:
         return machine.service.value
-    if machine.presence is Presence.OFFLINE or machine.seen_epoch != roster.epoch:
+    if not present(roster, machine):
         return OFFLINE
     if machine.cleaning or machine.delay_until_s:
         return CLEANING
     return SET_ASIDE if machine.name in roster.aside else FREE
+
+
+def present(roster: Roster, machine: Machine) -> bool:
+    """Whether it has been heard lately, in this epoch; it may be locked or drained all the same."""
+    return machine.presence is Presence.ONLINE and machine.seen_epoch == roster.epoch
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from picluster.server.http import (
 )
 from picluster.server.legacy import LegacyDoor
 from picluster.server.metrics import Metrics
+from picluster.server.pages import dashboard, is_part, problem
 from picluster.server.pages import router as pages
 from picluster.server.pages.static import router as static
 from picluster.server.power import Power
@@ -54,6 +55,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     "503": {"model": ErrorAnswer, "description": "Not now; safe to repeat"},
 }
 """In the API's reference, for every call; FastAPI would promise a 422 of its own form."""
+
+API = "/api/"
 
 NO_OBJECT = "must be a JSON object, sent with `Content-Type: application/json`"
 
@@ -72,6 +75,7 @@ class Service:
         self.context = Context(settings, store, view, coordinator, None, metrics)  # type: ignore[arg-type]
         self.context.power = power or Power()
         self.context.gate = Gate(view, settings.api_key, self.context.wall_us)
+        self.context.dashboard = dashboard(self.context)
         self.setup_code = ""
         """The secret in the one-time link of a first start; empty when an admin exists."""
         self.app: ASGIApp = Front(self._api(), self.context)
@@ -82,6 +86,7 @@ class Service:
         await self.context.coordinator.start()
         try:
             await self._first_admin()
+            await self.context.dashboard.remember()
             yield
         finally:
             self.stop_waiting()
@@ -242,7 +247,14 @@ def _response(error: PiclusterError) -> Response:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, PiclusterError)
-    return _response(error)
+    return _answer(request, error)
+
+
+def _answer(request: Request, error: PiclusterError) -> Response:
+    """As a page for people, and in the API's form for programs."""
+    accepts = request.headers.get("accept", "")
+    by_people = "text/html" in accepts or is_part(request)
+    return problem(request, error) if by_people and not request.url.path.startswith(API) else _response(error)
 
 
 async def _malformed(request: Request, error: Exception) -> Response:
@@ -250,7 +262,7 @@ async def _malformed(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     fields = dict(_field(found) for found in error.errors())
     message = "; ".join(f"{name}: {what}" for name, what in fields.items())
-    return _response(Malformed(message, "Correct these fields and ask again.", fields=fields))
+    return _answer(request, Malformed(message, "Correct these fields and ask again.", fields=fields))
 
 
 def _field(found: Mapping[str, Any]) -> tuple[str, str]:
@@ -266,11 +278,11 @@ def _field(found: Mapping[str, Any]) -> tuple[str, str]:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return _response(
-            NotFound(f"There is nothing at {request.url.path}.", "The API is at /api/v1; see /docs.")
+        return _answer(
+            request, NotFound(f"There is nothing at {request.url.path}.", "The API is at /api/v1; see /docs.")
         )
     if error.status_code == BodyTooLarge.status:
-        return _response(BodyTooLarge(hint=f"At most {LARGEST_BODY} bytes are read."))
+        return _answer(request, BodyTooLarge(hint=f"At most {LARGEST_BODY} bytes are read."))
     if error.status_code == 400:  # FastAPI's only one: what `json` cannot even say where to find
         return _response(Malformed(f"body: {NO_OBJECT}", fields={"body": NO_OBJECT}))
     response = _response(Malformed(str(error.detail)))
@@ -280,8 +292,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    return _response(
+    return _answer(
+        request,
         PiclusterError(
             "The service failed on this request; nothing was changed.", "The service's log says more."
-        )
+        ),
     )

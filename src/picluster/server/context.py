@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from picluster.errors import Unavailable
 from picluster.server.access.gate import Gate
@@ -15,6 +16,9 @@ from picluster.server.power import Power
 from picluster.server.settings import Settings
 from picluster.server.view import Key, View
 from picluster.store import Store
+
+if TYPE_CHECKING:
+    from picluster.server.pages.dashboard import Dashboard
 
 
 def wall_us() -> int:
@@ -35,6 +39,7 @@ class Context:
     power: Power = field(default_factory=Power)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     wall_us: Callable[[], int] = wall_us
+    dashboard: Dashboard = field(init=False)
 
     async def hold(self, wait_s: float, before: object, signature: Callable[[], object], *keys: Key) -> None:
         """Hold a call open while what it would answer is as `before`, at most `wait_s`.

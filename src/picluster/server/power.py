@@ -186,6 +186,14 @@ class Power:
         if self._switching.get(name) is switching:
             del self._switching[name]
 
+    def actions(self, context: Context, machine: Machine) -> list[str]:
+        """What there is a command for: `on`, `off`, `cycle`, or nothing."""
+        if not self._rules:
+            return []
+        facts = context.view.roster.facts(machine)
+        known = {name for rule in self._rules if rule.machines.matches(facts) for name in rule.commands}
+        return [name for name in PowerRequest.ACTIONS if name in known]
+
     def _rule(self, context: Context, machine: Machine, action: str) -> PowerRule:
         facts = context.view.roster.facts(machine)
         for rule in self._rules:

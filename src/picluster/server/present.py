@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from picluster.pool.explain import ahead, state_of, why_waiting
+from picluster.pool.explain import OFFLINE, ahead, present, state_of, why_waiting
 from picluster.pool.model import Event, Lease, LeaseState, Machine, Mode, Sample, Token
 from picluster.pool.policy import Policy
 from picluster.pool.selector import Facts, facts_of
@@ -18,6 +18,9 @@ from picluster.wire import (
     SampleAnswer,
     TokenAnswer,
 )
+
+ME = "me"
+"""In a search, whoever asks."""
 
 
 def expires_in_s(view: View, policy: Policy, lease: Lease) -> float | None:
@@ -113,8 +116,9 @@ def _on_machine(view: View, policy: Policy, lease: Lease) -> LeaseOnMachine:
     )
 
 
-def search_facts(view: View, machine: Machine) -> Facts:
-    """What a search may ask of a machine: the stable facts, and how it is just now."""
+def search_facts(view: View, machine: Machine, me: str = "") -> Facts:
+    """What a search may ask of a machine: the stable facts, and how it is just now. `user:me` is what `me` holds; a
+    machine that went while somebody had it is both locked and offline."""
     heard = view.heard.get(machine.name)
     telemetry = heard.telemetry if heard else {}
     lease = view.roster.leases.get(machine.lease)
@@ -127,8 +131,8 @@ def search_facts(view: View, machine: Machine) -> Facts:
         numbers["load"] = float(load[0])
     now = facts_of(
         texts={
-            "state": state_of(view.roster, machine),
-            "user": lease.holder if lease else "",
+            "state": (state_of(view.roster, machine), "" if present(view.roster, machine) else OFFLINE),
+            "user": (lease.holder, ME if lease.holder == me else "") if lease else "",
             "job": lease.job if lease else "",
             "comment": machine.comment,
         },

@@ -77,6 +77,9 @@ class Store(Protocol):
     def samples(self, machine: str, since_us: int, until_us: int, limit: int) -> Sequence[Sample]:
         """How a board was, oldest first, thinned where that is long ago; at most `limit`. Thread-safe."""
 
+    def lately(self, since_us: int) -> Sequence[Sample]:
+        """How all boards were since then, oldest first. Thread-safe."""
+
     def backup(self) -> Iterator[bytes]:
         """All rows of one moment, as a file in pieces, while turns go on. Thread-safe."""
 

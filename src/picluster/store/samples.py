@@ -42,6 +42,9 @@ def _reading(table: Table) -> Select[Any]:
     return select(table).where(table.c.machine == bindparam("of"), *bounds).order_by(table.c.at_us)
 
 
+MOST_LATELY = 150_000
+"""Samples of all boards, read at a start: an hour of a thousand boards; of more, the last part of it."""
+
 _READ_SAMPLES, _READ_THINNED = _reading(samples), _reading(thinned)
 
 
@@ -68,6 +71,14 @@ def found(connection: Connection, machine: str, since_us: int, until_us: int, li
     old = [_spanned(row) for row in connection.execute(_READ_THINNED.limit(limit), bounds)]
     recent = connection.execute(_READ_SAMPLES.limit(limit), bounds)
     return [*old, *(_single(row) for row in recent)][:limit]
+
+
+def lately(connection: Connection, since_us: int) -> list[Sample]:
+    """Of all boards, oldest first: the newest `MOST_LATELY` of them."""
+    newest = select(samples).where(samples.c.at_us >= since_us).order_by(samples.c.at_us.desc())
+    found = [_single(row) for row in connection.execute(newest.limit(MOST_LATELY))]
+    found.reverse()
+    return found
 
 
 def thin(connection: Connection, insert: Callable[[Select[Any]], Any], wall_us: int) -> bool:

@@ -325,6 +325,10 @@ class SqlStore(ABC):
         """How a board was, oldest first, thinned where that is long ago; at most `limit`."""
         return self._read(lambda one: samples.found(one, machine, since_us, until_us, limit))
 
+    def lately(self, since_us: int) -> Sequence[Sample]:
+        """How all boards were since then, oldest first."""
+        return self._read(lambda one: samples.lately(one, since_us))
+
     def _read(self, read: Callable[[Connection], T]) -> T:
         try:
             with self._reading() as connection:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from picluster.errors import NotAllowed, WrongPassword
+from dataclasses import replace
+
+from picluster.errors import Conflict, NotAllowed, WrongPassword
 from picluster.pool.commands import AddPerson, AmendPerson, Rehash
 from picluster.pool.model import Actor, Person, Role
 from picluster.server.access import passwords
@@ -36,17 +38,27 @@ async def _under_todays_parameters(context: Context, person: Person, password: s
 
 
 async def add(context: Context, actor: Actor, ask: PersonRequest, redeeming: str = "") -> Person:
-    """A new account. Raises `Malformed` that names every bad field, or `Conflict`."""
+    """A new account; asking again is the same one. Raises `Malformed` that names every bad field, or `Conflict`."""
     raise_problems(ask.problems())
-    person = Person(
-        ask.name,
-        Role[ask.role.upper()],
-        await passwords.hashed(ask.password) if ask.password else "",
-        created_us=context.wall_us(),
-        created_by=actor.name,
-    )
-    added: Person = await context.coordinator.ask(AddPerson(actor, person, redeeming))
+    kept = await passwords.hashed(ask.password) if ask.password else ""
+    role, now = Role[ask.role.upper()], context.wall_us()
+    person = Person(ask.name, role, kept, created_us=now, created_by=actor.name)
+    try:
+        added: Person = await context.coordinator.ask(AddPerson(actor, person, redeeming))
+    except Conflict:
+        known = context.view.roster.person(ask.name)
+        if known is None or not await _asked_for_before(known, person, ask.password):
+            raise
+        return known
     return added
+
+
+async def _asked_for_before(known: Person, wanted: Person, password: str | None) -> bool:
+    """Whether this account is what the same request made, whose answer was lost on the way."""
+    untouched = replace(wanted, password=known.password, created_us=known.created_us, revision=known.revision)
+    if known != untouched or bool(known.password) != bool(password):
+        return False
+    return not password or await passwords.fits(known.password, password)
 
 
 async def amend(context: Context, actor: Actor, name: str, ask: PersonAmendment) -> Person:

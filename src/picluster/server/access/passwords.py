@@ -10,8 +10,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 MEMORY_KIB, PASSES, LANES = 19 * 1024, 2, 1
-"""The least of OWASP's recommendations for argon2id: 50 ms on a desktop, about 0.3 s on a Raspberry Pi 3, which has to
-serve beats and turns meanwhile."""
+"""One of OWASP's recommendations for argon2id, and the one that needs the least: 50 ms where this was written, and by its
+clock and memory a few tenths of a second on a Raspberry Pi, which has to serve beats and turns meanwhile."""
 
 AT_ONCE = 2
 """Hashes made at the same time: 38 MiB and two cores at most, however many people log in."""

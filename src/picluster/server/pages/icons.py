@@ -34,6 +34,42 @@ def icon(name: str, more: str = "") -> Markup:
     return Markup(_SVG).format(f" {more}" if more else "", drawn()[name])  # noqa: S704  our own text
 
 
+SHARED = (
+    *(
+        "lock-open",
+        "key",
+        "lock",
+        "hourglass",
+        "plug-connected-x",
+        "alert-triangle",
+        "refresh",
+        "player-pause",
+    ),
+    *("user-question", "copy", "dots"),
+)
+"""Icons that stand in every row: drawn once in a page, and referred to."""
+
+
+@cache
+def use(name: str) -> Markup:
+    """One of the shared icons, by reference. Raises `LookupError` for any other."""
+    if name not in SHARED:
+        raise LookupError(f"{name!r} is not one of the shared icons")
+    return Markup(
+        '<svg class="icon" width="16" height="16" aria-hidden="true"><use href="#i-{}"/></svg>'
+    ).format(name)
+
+
+@cache
+def symbols() -> Markup:
+    """What `use` refers to; once in a page."""
+    one = Markup(
+        '<symbol id="i-{}" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="{}" '
+        'stroke-linecap="round" stroke-linejoin="round">{}</symbol>'
+    )
+    return Markup("").join(one.format(name, STROKE, drawn()[name]) for name in SHARED)
+
+
 @cache
 def drawn() -> dict[str, Markup]:
     """What each icon is made of, read once."""

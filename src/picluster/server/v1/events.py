@@ -43,13 +43,13 @@ async def events(
     last_event_id: Annotated[str, Header()] = "",
 ) -> StreamingResponse:
     """Machines and leases as they change. Resumes behind `Last-Event-ID` or `after`; `resync` says: read the lists anew."""
-    start = _position(context, last_event_id or after)
+    start = resumed(context, last_event_id or after)
     headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
     return StreamingResponse(_stream(context, start), media_type="text/event-stream", headers=headers)
 
 
-def _position(context: Context, text: str) -> int | None:
-    """The revision behind which to begin; None when that cannot be said any more."""
+def resumed(context: Context, text: str) -> int | None:
+    """The revision behind which a stream begins; None when that cannot be said any more. Raises `Malformed`."""
     if not text:
         return context.view.revision
     epoch, dot, revision = text.partition(".")

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from picluster.errors import Malformed, NotFound
 from picluster.pool.commands import Amend, Forget
 from picluster.pool.model import Machine
-from picluster.pool.selector import parse
+from picluster.pool.selector import Selector, parse
 from picluster.server.context import Context
 from picluster.server.present import machine_answer, sample_answer, search_facts
 from picluster.server.v1.common import InContext, Limit, ListReader, Operator, User, Viewer, Wait, answer
@@ -38,8 +38,8 @@ DAY_OF_SAMPLES = 8_640
 """As many as a day can have, at one in ten seconds."""
 
 
-def find(context: Context, text: str) -> list[Machine]:
-    """Machines by name that a search finds; an exact name or address wins over reading it as a selector."""
+def find(context: Context, text: str, me: str = "") -> list[Machine]:
+    """Machines by name that a search finds, as `me` asks it; an exact name or address wins over reading it as a selector."""
     problem = text_problem(text, LONGEST_SELECTOR)
     if problem:
         raise Malformed(f"q: {problem}", field="q")
@@ -48,12 +48,27 @@ def find(context: Context, text: str) -> list[Machine]:
     if exact is not None:
         return [exact]
     machines = sorted(roster.machines.values(), key=lambda machine: machine.name)
-    if not text.strip():
+    selector = _read(context, text)
+    if selector is None:
         return machines
-    selector = parse(
-        text, searching=True, label_keys={key for key, count in roster.label_keys.items() if count > 0}
-    )
-    return [machine for machine in machines if selector.matches(search_facts(context.view, machine))]
+    return [machine for machine in machines if selector.matches(search_facts(context.view, machine, me))]
+
+
+def finds(context: Context, text: str, machine: Machine, me: str = "") -> bool:
+    """Whether a search that `find` would answer finds this machine. Raises `Malformed` for what is no selector."""
+    exact = context.view.roster.machine_called(text.strip())
+    if exact is not None:
+        return exact.name == machine.name
+    selector = _read(context, text)
+    return selector is None or selector.matches(search_facts(context.view, machine, me))
+
+
+def _read(context: Context, text: str) -> Selector | None:
+    """The search as a selector; None for an empty one."""
+    if not text.strip():
+        return None
+    counts = context.view.roster.label_keys.items()
+    return parse(text, searching=True, label_keys={key for key, count in counts if count > 0})
 
 
 def _known(context: Context, name: str) -> Machine:
@@ -71,7 +86,8 @@ async def list_machines(
     etag = f'W/"{context.view.revision}.{int(context.view.now())}"'
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers={"ETag": etag})
-    found = [machine for machine in find(context, q) if machine.name > after][:limit]
+    me = actor.name if actor else ""
+    found = [machine for machine in find(context, q, me) if machine.name > after][:limit]
     return answer(
         [machine_answer(context.view, context.settings.policy, machine) for machine in found], ETag=etag
     )

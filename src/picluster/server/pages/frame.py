@@ -1,0 +1,99 @@
+"""The frame of every page: one way to answer in HTML, whole or in part, with who looks and how the pool is.
+
+A page asked for by the script (`HX-Request`) is answered without its frame, to be put into the page that is open;
+by hand, or without script, the same address is a whole page. So each form and dialog exists once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from starlette.responses import RedirectResponse, Response
+
+from picluster import __version__
+from picluster.errors import NotAuthenticated, PiclusterError
+from picluster.server.pages import svg, words
+from picluster.server.pages.glance_parts import parts_of
+from picluster.server.pages.gzipped import compressed
+from picluster.server.pages.icons import icon, symbols, use
+from picluster.server.pages.static import static_url
+from picluster.server.pages.viewer import Look, viewer_of
+from picluster.server.v1.common import context_of
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; font-src 'self'; "
+    "img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""Nothing that stands in a page can run or load anything but our own files."""
+
+SAFE_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Vary": "HX-Request, Cookie",
+}
+
+templates = Environment(
+    loader=PackageLoader("picluster.server.pages"),
+    autoescape=select_autoescape(["html", "svg"]),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+templates.globals.update(
+    icon=icon, use=use, symbols=symbols, static_url=static_url, svg=svg, words=words, version=__version__
+)
+templates.filters.update(span=words.span, shown=words.shown, person=words.person)
+
+
+def is_part(request: Request) -> bool:
+    """Whether the script asks, for something to put into the page that is open."""
+    return "hx-request" in request.headers
+
+
+def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
+    """A page, or the part of it that the script asked for."""
+    context = context_of(request)
+    viewer = values.pop("viewer", None) or viewer_of(request)
+    html = templates.get_template(template).render(
+        frame="part.html" if is_part(request) else "base.html",
+        viewer=viewer,
+        look=Look.of(request),
+        request_path=request.url.path,
+        here=str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
+        context=context,
+        now_ms=context.wall_us() // 1000,
+        parts=parts_of(context, viewer),
+        **values,
+    )
+    return compressed(request, html, status, SAFE_HEADERS)
+
+
+def go(request: Request, where: str) -> Response:
+    """On to another page after a form, by script or without."""
+    if is_part(request):
+        return Response(status_code=204, headers={"HX-Redirect": where})
+    return RedirectResponse(where, 303)
+
+
+def done(request: Request, said: str, where: str) -> Response:
+    """It is done: by script a word for whoever cannot see the row change, without script on to the next page."""
+    if is_part(request):
+        return page(request, "done.html", said=said)
+    return RedirectResponse(where, 303)
+
+
+def problem(request: Request, error: PiclusterError) -> Response:
+    """An error as people read it: what happened, and the next step; with the login where that is what is missing."""
+    if isinstance(error, NotAuthenticated):
+        return login_first(request)
+    return page(request, "error.html", error.status, error=error)
+
+
+def login_first(request: Request, where: str = "") -> Response:
+    """The way in; afterwards one is where one wanted to be, with what was typed."""
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return page(request, "login.html", 401, next=where or here, error=None, name="")

@@ -1,0 +1,184 @@
+// Dialogs, menus and the buttons of rows: the pages of the same addresses, shown in place. Never optimistic: what is on
+// the page changes when the service has said so.
+
+import { all, announce, fetchPart, find, kept, on, parse, quoted } from "./page.js";
+import { localise, moment, now } from "./times.js";
+import { begin, end } from "./waits.js";
+
+const UNDO_S = 10;
+const LENGTHS = { s: 1, m: 60, h: 3600, d: 86400 };
+
+const dialog = find("#dialog"), body = find("#dialog-body"), popup = find("#popup");
+let opener = null;
+
+// Opening and closing
+
+async function open(url) {
+  opener = document.activeElement;
+  popup.hidePopover?.();
+  const answer = await fetchPart(url);
+  show(answer);
+}
+
+function show(answer) {
+  if (answer.redirect) { location.assign(answer.redirect); return; }
+  if (!answer.status) answer.html = away();
+  if (!answer.html) return;
+  body.replaceChildren(parse(answer.html));
+  arrived(body);
+  if (!dialog.open) dialog.showModal();
+  (find("[autofocus]", body) ?? find("[data-main]", body) ?? find("a, button", body))?.focus();
+}
+
+const away = () => `<section class="sheet"><header class="answer st-offline"><div><h1 id="dialog-title">The service did not answer.</h1><p class="mute">Nothing was changed, as far as is known here. Try again in a moment; the same form is the same request.</p></div></header><footer class="dialog-foot bare"><span class="room"></span><a class="btn btn-ink" href="/" data-close data-main>Close</a></footer></section>`;
+
+function close() {
+  dialog.close();
+}
+
+/** New HTML has come into the dialog: its command, its times, what it tells. */
+function arrived(within) {
+  localise(within);
+  for (const form of all("form[data-command]", within)) { compose(form); ends(form); }
+  for (const wait of all("[data-wait]", within)) begin(wait.dataset.wait);
+  for (const keys of all("[data-remember-keys] [name='keys']", within)) keys.value ||= kept.get("keys") ?? "";
+  for (const undo of all("[data-undo]", within)) countDown(undo);
+  const told = find("[data-announce]", within);
+  if (told) { announce(told.textContent); if (dialog.open) close(); }
+}
+
+function countDown(button, left = UNDO_S) {
+  if (!button.isConnected) return;
+  find("[data-left]", button).textContent = `${left} s`;
+  if (left) setTimeout(countDown, 1000, button, left - 1); else button.closest("form").remove();
+}
+
+// The same in a terminal
+
+/** The command follows the fields as one types. */
+function compose(form) {
+  const shown = find("#command", form);
+  if (!shown) return;
+  const words = [form.dataset.command];
+  for (const field of all("[data-flag]", form)) {
+    if ((field.type === "radio" || field.type === "checkbox") && !field.checked) continue;
+    const value = field.dataset.value ?? field.value.trim();
+    if (!value && field.dataset.value === undefined) continue;
+    words.push(value ? `${field.dataset.flag} ${quoted(value)}` : field.dataset.flag);
+  }
+  const line = words.join(" ");
+  find("code", shown).textContent = line;
+  find("[data-copy]", shown).dataset.copy = line;
+}
+
+/** The end as a clock time beside the durations, and what the button will do. */
+function ends(form) {
+  const chosen = find("[name='for']:checked", form), place = find("[data-ends]", form), button = find("[data-main]", form);
+  if (!chosen || !place) return;
+  const [, amount, unit] = /^(\d+)([smhd])$/.exec(chosen.value) ?? [];
+  place.textContent = amount ? `until ${moment(now() + amount * LENGTHS[unit] * 1000, "clock")}` : "until you unlock it";
+  button.dataset.verb ??= button.textContent.trim();
+  button.textContent = amount ? `${button.dataset.verb} for ${amount} ${unit}` : `${button.dataset.verb} without an end`;
+}
+
+// Sending
+
+async function send(form, button) {
+  const said = new URLSearchParams(new FormData(form));
+  if (button?.name) said.set(button.name, button.value);
+  const word = button?.textContent;
+  if (button) { button.disabled = true; if (button.dataset.busy) button.textContent = button.dataset.busy; }
+  const answer = await fetchPart(form.getAttribute("action"), { method: "POST", body: said });
+  if (button?.isConnected) { button.disabled = false; button.textContent = word; }
+  if (form.dataset.leaves) end(form.dataset.leaves);
+  if (find("[name='keys']", form)?.value) kept.set("keys", find("[name='keys']", form).value);
+  return answer;
+}
+
+/** A button of a row: its row changes by the stream; only a refusal needs words. */
+async function act(form, event) {
+  event.preventDefault();
+  opener = event.submitter;
+  const answer = await send(form, event.submitter);
+  const told = find("[data-announce]", parse(answer.html));
+  if (told) announce(told.textContent); else show(answer);
+}
+
+async function inDialog(form, event) {
+  event.preventDefault();
+  const answer = await send(form, event.submitter ?? find("[data-main]", form));
+  show(answer);
+  if (answer.ok) document.dispatchEvent(new Event("acted"));
+}
+
+async function menu(link, event) {
+  if (!popup.showPopover || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  const answer = await fetchPart(link.href);
+  const found = find(".menu", parse(answer.html));
+  if (!found) { show(answer); return; }
+  opener = link;
+  popup.replaceChildren(found);
+  popup.showPopover();
+  const anchor = link.getBoundingClientRect(), room = popup.getBoundingClientRect();
+  popup.style.left = `${Math.max(8, anchor.right - room.width)}px`;
+  popup.style.top = `${anchor.bottom + room.height > innerHeight ? Math.max(8, anchor.top - room.height) : anchor.bottom + 4}px`;
+  find("a, button", popup)?.focus();
+}
+
+async function copy(button) {
+  try { await navigator.clipboard.writeText(button.dataset.copy); } catch { byHand(button.dataset.copy); }
+  button.classList.add("copied");
+  announce("Copied.");
+  setTimeout(() => button.classList.remove("copied"), 1500);
+}
+
+/** Plain HTTP on a LAN gives pages no clipboard. */
+function byHand(text) {
+  const field = Object.assign(document.createElement("textarea"), { value: text, className: "visually-hidden" });
+  (dialog.open ? dialog : document.body).append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
+}
+
+export const openDialog = open;
+
+export function startDialogs() {
+  on("click", "[data-dialog]", (link, event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    open(link.href);
+  });
+  on("click", "[data-popup]", menu);
+  on("click", "[data-close]", (link, event) => { if (dialog.open) { event.preventDefault(); close(); } });
+  on("click", "[data-copy]", (button, event) => { event.preventDefault(); copy(button); });
+  on("click", ".person, .look", (details, event) => { event.stopPropagation(); });
+  on("submit", "form[data-act]", act);
+  document.addEventListener("submit", (event) => { if (dialog.contains(event.target) && event.target.method === "post" && !event.target.matches("[data-plain]")) inDialog(event.target, event); });
+  on("submit", "form[data-bulk]", (form, event) => {
+    event.preventDefault();
+    const said = new URLSearchParams(new FormData(form));
+    said.set(event.submitter.name, event.submitter.value);
+    open(`${form.getAttribute("action")}?${said}`);
+  });
+  on("input", "form[data-command] *", (field) => { const form = field.closest("form"); compose(form); ends(form); });
+  on("change", "form[data-command] *", (field) => { const form = field.closest("form"); compose(form); ends(form); });
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) close(); });
+  dialog.addEventListener("close", () => { body.replaceChildren(); if (opener?.isConnected) opener.focus(); opener = null; });
+  popup.addEventListener("keydown", (event) => {
+    const items = all("a, button", popup), at = items.indexOf(document.activeElement);
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: items.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    items[(to + items.length) % items.length].focus();
+  });
+  popup.addEventListener("toggle", (event) => { if (event.newState === "closed" && popup.contains(document.activeElement)) opener?.focus(); });
+  document.addEventListener("click", (event) => {
+    for (const details of all(".person[open], .look[open]")) if (!details.contains(event.target)) details.open = false;
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") for (const details of all(".person[open], .look[open]")) { details.open = false; find("summary", details).focus(); }
+  });
+  arrived(find("#main"));
+}

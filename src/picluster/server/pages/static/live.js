@@ -1,0 +1,133 @@
+// The stream: what changes on the pool changes on the page, and the sign in the top bar says whether it does.
+
+import { all, fetchPart, find, morph, parse } from "./page.js";
+import { localise, moment, now, synchronise } from "./times.js";
+import { beats, rows } from "./list.js";
+import { stillWaiting } from "./waits.js";
+
+const SILENT_MS = 40_000; // two pings and a half: the stream is dead, whatever the browser thinks
+const RECONNECTING_MS = 3_000; // shorter gaps are nobody's business
+const POLL_MS = 15_000;
+const TRIES_BEFORE_POLLING = 3;
+const LONGEST_WAIT_MS = 15_000;
+
+const WORDS = { live: "Live", reconnecting: "Reconnecting", polling: "Every 15 s" };
+
+let source = null, lastId = "", heardAt = 0, failures = 0, lostAt = 0, refreshing = null, again = false, timer = 0, polled = 0;
+
+function sign(state) {
+  document.documentElement.dataset.live = state;
+  const word = find("#sign .word");
+  const text = WORDS[state] ?? `Stale, last news ${moment(heardAt, "clock")}`;
+  if (word.textContent !== text) word.textContent = text;
+  find("#sign").hidden = false;
+}
+
+function connect() {
+  const main = find("#main");
+  if (!main.dataset.stream) return;
+  source?.close();
+  clearTimeout(timer);
+  const url = new URL(main.dataset.stream, location.href);
+  if (lastId) url.searchParams.set("after", lastId);
+  source = new EventSource(url);
+  source.onerror = lost;
+  listen("hello", (data) => { synchronise(data.now); alive(); });
+  listen("resync", (data) => { synchronise(data.now); alive(); refresh(); });
+  listen("ping", (data) => { synchronise(data.now); alive(); stillWaiting(); });
+  listen("bye", lost);
+  listen("changed", refresh);
+  listen("beats", beats);
+  listen("parts", parts, false);
+  listen("rows", rows, false);
+}
+
+function listen(kind, act, json = true) {
+  const from = source;
+  from.addEventListener(kind, (event) => {
+    if (from !== source) return;
+    heardAt = now();
+    if (event.lastEventId) lastId = event.lastEventId;
+    act(json ? JSON.parse(event.data) : event.data);
+  });
+}
+
+/** The stream is there. Whatever was missed while it was not has come with it, or is fetched. */
+function alive() {
+  if (polled) { polled = 0; refresh(); }
+  failures = 0;
+  lostAt = 0;
+  sign("live");
+}
+
+function lost() {
+  source?.close();
+  source = null;
+  failures += 1;
+  lostAt ||= now();
+  clearTimeout(timer);
+  timer = setTimeout(connect, Math.min(LONGEST_WAIT_MS, 500 * 2 ** Math.min(failures, 5)) * (0.75 + Math.random() / 2));
+  look();
+}
+
+/** How fresh the page is, said in the top bar; and asked for, when no stream comes through. */
+function look() {
+  if (source && now() - heardAt > SILENT_MS && heardAt) { lost(); return; }
+  if (!lostAt || now() - lostAt < RECONNECTING_MS) return;
+  if (failures < TRIES_BEFORE_POLLING) { sign("reconnecting"); return; }
+  if (now() - polled >= POLL_MS) { polled = now(); refresh(); }
+}
+
+/** The live parts of this page, as they are now. One at a time; what comes meanwhile is one more. */
+export async function refresh() {
+  if (refreshing) { again = true; return; }
+  refreshing = fetchPart(location.href);
+  const answer = await refreshing;
+  refreshing = null;
+  if (answer.ok) {
+    const fresh = parse(answer.html);
+    for (const selector of (find("#main").dataset.polls || "").split(" ").filter(Boolean)) {
+      const mine = find(selector), theirs = find(selector, fresh);
+      if (mine && theirs) morph(mine, theirs);
+    }
+    localise();
+    document.dispatchEvent(new Event("refreshed"));
+    if (lostAt) { heardAt = now(); sign("polling"); }
+  } else if (answer.status === 401) {
+    location.reload();
+  } else if (lostAt) {
+    sign("stale");
+  }
+  if (again) { again = false; refresh(); }
+}
+
+/** The head of the page: each element takes the place of the one with its id. */
+function parts(html) {
+  const fresh = parse(html);
+  for (const element of all("[id]", fresh)) {
+    const mine = document.getElementById(element.id);
+    if (mine) morph(mine, element);
+  }
+  for (const count of all("output[data-count]", fresh)) {
+    for (const mine of all(`[data-count="${count.dataset.count}"]`)) mine.textContent = count.textContent;
+  }
+  if (find("#list")) document.title = find("title", fresh)?.textContent ?? document.title;
+  document.dispatchEvent(new Event("refreshed"));
+}
+
+/** Another search or page is shown without a new document: its news, from now on. */
+export function follow(stream) {
+  find("#main").dataset.stream = stream;
+  lastId = "";
+  connect();
+}
+
+export function startLive() {
+  if (!find("#main").dataset.stream) return;
+  heardAt = now();
+  connect();
+  setInterval(look, 1000);
+  addEventListener("online", connect);
+  addEventListener("pageshow", (event) => { if (event.persisted) { connect(); refresh(); } });
+  addEventListener("pagehide", () => source?.close());
+}

@@ -1,0 +1,75 @@
+// What the other modules share: finding, telling, fetching a part of a page, putting HTML into place.
+
+export const find = (selector, within = document) => within.querySelector(selector);
+export const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+/** Calls `act(element, event)` for events on whatever matches, now or later. */
+export function on(kind, selector, act) {
+  document.addEventListener(kind, (event) => {
+    const element = event.target instanceof Element && event.target.closest(selector);
+    if (element) act(element, event);
+  });
+}
+
+/** Told to those who cannot see it: once, when they have nothing else to listen to. */
+export function announce(text) {
+  const region = find("#announce");
+  region.textContent = "";
+  requestAnimationFrame(() => { region.textContent = text; });
+}
+
+/** A part of a page as text: {ok, status, html, redirect}. Never throws; no answer at all is status 0. */
+export async function fetchPart(url, options = {}) {
+  const late = setTimeout(() => busy(true), 400);
+  try {
+    const headers = { "HX-Request": "true", Accept: "text/html", ...options.headers };
+    const answer = await fetch(url, { ...options, headers, credentials: "same-origin" });
+    const html = answer.status === 204 ? "" : await answer.text();
+    return { ok: answer.ok, status: answer.status, html, redirect: answer.headers.get("HX-Redirect") };
+  } catch {
+    return { ok: false, status: 0, html: "", redirect: null };
+  } finally {
+    clearTimeout(late);
+    busy(false);
+  }
+}
+
+/** A line under the top bar, for what takes longer than a moment. */
+function busy(is) {
+  const line = find(".busy-line");
+  if (is && !line) document.body.append(Object.assign(document.createElement("div"), { className: "busy-line" }));
+  if (!is && line) line.remove();
+}
+
+/** Elements of a piece of HTML; table rows need a table around them to be read as such. */
+export function parse(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content;
+}
+
+/** Lets an element become like another one, with focus, selection and open menus kept. */
+export function morph(element, like) {
+  if (element.isEqualNode(like)) return;
+  window.Idiomorph.morph(element, like, {
+    morphStyle: "outerHTML",
+    ignoreActiveValue: true,
+    callbacks: {
+      beforeNodeMorphed(old, fresh) {
+        if (old.nodeType !== Node.ELEMENT_NODE) return true;
+        if (old.tagName === "DETAILS" && old.open) fresh.setAttribute("open", "");
+        if (old.matches(".form-check-input[name='machine']") && old.checked) fresh.checked = true;
+        return !(old.contains(document.activeElement) && old.matches("form, dialog"));
+      },
+    },
+  });
+}
+
+/** How one says it in a shell. */
+export const quoted = (word) => (/^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
+
+/** What is kept for this tab or browser; a browser that keeps nothing is fine, too. */
+export const kept = {
+  get(key, store = "localStorage") { try { return window[store].getItem(`picluster.${key}`); } catch { return null; } },
+  set(key, value, store = "localStorage") { try { window[store].setItem(`picluster.${key}`, value); } catch { /* private mode */ } },
+};

@@ -1,0 +1,114 @@
+"""What the pages say about times and states, in the words of the house."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from picluster.pool.model import LEGACY_PREFIX
+
+MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
+
+LONGEST_SHOWN = 300
+"""Characters of one text on a page: a board may report 512 and a job may have 8,192; the tooltip would not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateWord:
+    """How one state is written: its word and its icon; the colour comes by the class `st-KEY`."""
+
+    key: str
+    word: str
+    icon: str
+    ring: bool = False
+    """Whether the dot is hollow: nobody can have such a machine now, and nobody has it."""
+
+
+STATES = {
+    state.key: state
+    for state in (
+        StateWord("free", "Free", "lock-open"),
+        StateWord("mine", "Mine", "key"),
+        StateWord("locked", "Locked", "lock"),
+        StateWord("set_aside", "Set aside", "hourglass", ring=True),
+        StateWord("offline", "Offline", "plug-connected-x", ring=True),
+        StateWord("quarantined", "Quarantined", "alert-triangle"),
+        StateWord("attention", "Attention", "alert-triangle"),
+        StateWord("cleaning", "Cleaning", "refresh"),
+        StateWord("drained", "Drained", "player-pause", ring=True),
+        StateWord("pending", "Pending", "user-question", ring=True),
+    )
+}
+
+
+def span(seconds: float) -> str:
+    """`12 s`, `6 m`, `1 h 12 m`, `3 d`: two units at most, the second only with hours. The script says the same."""
+    whole = max(0, int(seconds))
+    if whole < MINUTE_S:
+        return f"{whole} s"
+    if whole < HOUR_S:
+        return f"{whole // MINUTE_S} m"
+    if whole < DAY_S:
+        hours, minutes = whole // HOUR_S, whole % HOUR_S // MINUTE_S
+        return f"{hours} h {minutes} m" if minutes and hours < 10 else f"{hours} h"
+    return f"{whole // DAY_S} d"
+
+
+def ticking(at_us: int, now_us: int, form: str = "ago", words: str = "{}") -> Markup:
+    """A time that the script keeps true: `form` is `ago` or `left`, `words` what stands around it."""
+    seconds = (now_us - at_us if form == "ago" else at_us - now_us) / 1e6
+    inner = words.replace("{}", span(seconds))
+    return Markup('<time data-at="{}" data-form="{}" data-words="{}">{}</time>').format(
+        at_us // 1000, form, words, inner
+    )
+
+
+def moment(at_us: int, form: str = "clock") -> Markup:
+    """A point in time, in UTC as it stands here; the script puts it into the reader's own time."""
+    from datetime import UTC, datetime
+
+    at = datetime.fromtimestamp(at_us / 1e6, UTC)
+    text = at.strftime("%H:%M UTC" if form == "clock" else "%-d %b %Y, %H:%M UTC")
+    return Markup('<time datetime="{}" data-moment="{}">{}</time>').format(
+        at.isoformat(timespec="seconds"), form, text
+    )
+
+
+def shown(text: object, longest: int = LONGEST_SHOWN) -> str:
+    """A text from a board, a person or a job as it may stand on a page: one line, cut, and in one direction.
+
+    Marks that turn the direction of writing, and what has no shape at all, would let a name pass for another.
+    """
+    kept = "".join(_visible(character) for character in str(text)[: longest + 1])
+    return kept if len(kept) <= longest else kept[: longest - 1] + "…"
+
+
+def _visible(character: str) -> str:
+    if character.isspace():
+        return " "
+    return "�" if unicodedata.category(character) in _SHAPELESS and character != "\u200d" else character
+
+
+_SHAPELESS = ("Cc", "Cf", "Cs", "Co", "Cn")
+"""Unicode's categories of control, format and private characters; the joiner inside an emoji is let through."""
+
+
+def person(holder: str) -> str:
+    """A holder as everybody reads it: `legacy:` stays, since it says that nobody has proved the name."""
+    return shown(holder, 64)
+
+
+def is_unverified(holder: str) -> bool:
+    return holder.startswith(LEGACY_PREFIX)
+
+
+def many(count: int, one: str, more: str = "") -> str:
+    """`1 machine`, `2 machines`."""
+    return f"{count} {one if count == 1 else more or one + 's'}"
+
+
+def initials(name: str) -> str:
+    """Two letters for the round sign of a person."""
+    return shown(name.removeprefix(LEGACY_PREFIX)).strip()[:2] or "?"
