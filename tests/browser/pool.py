@@ -37,6 +37,8 @@ PATIENCE = dict.fromkeys(
 )
 """Four hours: longer than anybody looks."""
 
+_FELL_SILENT = "UPDATE presence SET heard_us = heard_us - :us, heard_s = heard_s - :s WHERE name = :name"
+
 ROLES = {"ann": "operator", "bob": "user", "dana": "operator", "vic": "viewer"}
 """Who is not here is a user."""
 
@@ -198,6 +200,9 @@ def _write_past(database: Path, boards: Sequence[Board]) -> None:
     rows = [row for board in boards for row in past(board, now_us)]
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("DELETE FROM samples")  # of the first act, when who is long gone was there
+        for board in boards:
+            silence = {"name": board.name, "us": int(board.gone_s * 1e6), "s": board.gone_s}
+            connection.execute(_FELL_SILENT, silence)
         if rows:
             columns = ", ".join(rows[0])
             values = ", ".join(f":{name}" for name in rows[0])
