@@ -77,6 +77,18 @@ def test_a_name_is_taken_once(api: Api, add: Callable[..., str]) -> None:
     assert refused.status_code == 409 and name in refused.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("password", [PASSWORD, None])
+def test_an_account_that_is_asked_for_again_is_the_same(api: Api, password: str | None) -> None:
+    """The answer may have been lost. With anything else in the question, it is another account of that name."""
+    ask = {"name": f"again-{next(_numbers)}", "role": "operator", "password": password}
+    first, second = api.post("people", ask), api.post("people", ask)
+    assert second.status_code == 201 and second.json() == first.json()
+    for change in ({"role": "user"}, {"password": f"other {PASSWORD}"}, {"name": ask["name"].upper()}):
+        assert api.post("people", {**ask, **change}).status_code == 409, change
+    other_admin = api.token("admin")
+    assert api.post("people", ask, other_admin).status_code == 409
+
+
 @pytest.mark.parametrize(
     "name",
     [
