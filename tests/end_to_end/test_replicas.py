@@ -63,13 +63,13 @@ def test_who_is_put_out_at_one_replica_is_out_at_all(postgres_url: str) -> None:
     with service("--url", postgres_url) as a, service("--url", postgres_url) as b:
         assert a.send("POST", "/api/v1/people", {**ann, "role": "operator"}).status_code == 201
         until(lambda: b.get("/api/v1/people").json())
-        token = b.send("POST", "/api/v1/login", ann, "").json()["token"]
+        token = b.send("POST", "/api/v1/login", ann, "nobody").json()["token"]
         until(lambda: a.get("/api/v1/whoami", token).json().get("role") == "operator")
         b.send("PATCH", "/api/v1/people/ann", {"role": "viewer"})
         until(lambda: a.get("/api/v1/whoami", token).json().get("role") == "viewer")
         a.send("PATCH", "/api/v1/people/ann", {"disabled": True})
         until(lambda: b.get("/api/v1/whoami", token).status_code == 401)
-        assert b.send("POST", "/api/v1/login", ann, "").status_code == 403
+        assert b.send("POST", "/api/v1/login", ann, "nobody").status_code == 403
 
 
 def test_losing_the_database_costs_nobody_a_lease(own_postgres: PostgresServer) -> None:
