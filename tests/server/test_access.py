@@ -20,6 +20,8 @@ from picluster.server.view import View
 from tests.server.conftest import Api, Board, fresh_lease
 from tests.service import ADMIN, KEY, ServiceProcess, on_sqlite, service
 
+PASSWORD = "correct horse battery"
+
 PRINCIPALS = ("viewer", "user", "operator", "admin", "agent", "join", "nobody", "legacy")
 READERS = {"viewer", "user", "operator", "admin", "legacy"}
 USERS = READERS - {"viewer"}
@@ -300,8 +302,10 @@ def link(running: ServiceProcess) -> str:
 
 
 def press(running: ServiceProcess, code: str, **headers: str) -> httpx2.Response:
+    """The button of the page behind the link, with a name and a password typed in."""
+    typed = {"code": code, "name": "ann", "password": PASSWORD, "again": PASSWORD}
     headers = headers or {"Sec-Fetch-Site": "same-origin"}
-    return httpx2.post(f"{running.address}/setup", content=f"code={code}", headers=headers)
+    return httpx2.post(f"{running.address}/setup", data=typed, headers=headers)
 
 
 def test_the_one_time_link_makes_one_admin(tmp_path: Path) -> None:
@@ -318,12 +322,12 @@ def test_the_one_time_link_makes_one_admin(tmp_path: Path) -> None:
         assert press(running, code, **{"Sec-Fetch-Site": "cross-site"}).status_code == 403
         assert press(running, code, Origin="https://elsewhere.example").status_code == 403
         assert running.get("/api/v1/whoami", code).status_code == 403, "a link is no token"
-        made = re.search(r"pc_person_[\w-]+", press(running, code).text)
-        assert made
-        assert running.get("/api/v1/whoami", made.group()).json()["role"] == "admin"
+        session = press(running, code).headers["Set-Cookie"].partition(";")[0]
+        me = httpx2.get(f"{running.address}/api/v1/whoami", headers={"Cookie": session}).json()
+        assert (me["name"], me["role"]) == ("ann", "admin")
         again = press(running, code)
         assert again.status_code == 403 and "used already" in again.text
-        assert "pc_person_" not in again.text
+        assert "Set-Cookie" not in again.headers
         running.kill()
         running.start()
         assert link(running) == ""

@@ -224,7 +224,7 @@ def _greet(settings: Settings, service: Service, port: int) -> None:
     lines = [f"picluster serves {address}"]
     if service.setup_code:
         lines.append(
-            f"first start: open {address}/setup?code={service.setup_code} for the admin's token (once)"
+            f"nobody is admin yet: open {address}/setup?code={service.setup_code} to be the first (once)"
         )
     if not settings.legacy_door:
         lines.append("the old protocol at /api is closed; set RPI_APIKEY to open it")
