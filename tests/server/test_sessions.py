@@ -27,7 +27,9 @@ from picluster.server.access.attempts import FAILURES_PER_ADDRESS, FAILURES_PER_
 from picluster.server.access.credentials import digest, new_secret
 from picluster.server.app import Service
 from picluster.server.settings import Settings
+from picluster.server.v1 import tokens
 from picluster.store.sqlite import SqliteStore
+from picluster.wire import TokenRequest
 from tests.service import ADMIN, KEY
 
 PASSWORD = "correct horse battery"
@@ -388,6 +390,24 @@ def test_a_session_begun_with_a_token_ends_with_it(tmp_path: Path) -> None:
         assert await who(revoked) is None
         house.now_us = now + 60_000_000
         assert await who(brief) is None
+
+    story(tmp_path, tell)
+
+
+def test_a_session_makes_no_more_of_the_token_it_began_with(tmp_path: Path) -> None:
+    """A program's is not a person's on a page either, and what was lent for an hour is not good for ever."""
+
+    async def tell(house: House) -> None:
+        program, guest = house.browser(), house.browser()
+        await house.token("nightly")
+        await log_in(program, token=await house.token("nightly", "ci"))
+        assert (await program.get("/api/v1/tokens")).json() == []
+        lent_us = house.context.wall_us() + 3_600_000_000
+        secret = cookie(await log_in(guest, token=await house.token("guest", expires_us=lent_us))).value
+        assert [one["name"] for one in (await guest.get("/api/v1/tokens")).json()] == ["guest"]
+        actor = house.context.gate.session(secret, "10.0.0.1")
+        made, _ = await tokens.issue(house.context, actor, TokenRequest("guest"))
+        assert made.expires_us == lent_us
 
     story(tmp_path, tell)
 

@@ -14,6 +14,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import FixedWindowRateLimiter
 
 from picluster.errors import Unavailable, WrongPassword
+from picluster.wire import LONGEST_NAME
 
 FAILURES_PER_NAME = 10
 """A minute. A person does not mistype faster, and 14,400 a day find no password of ten characters."""
@@ -46,7 +47,7 @@ class Attempts:
     @contextmanager
     def of(self, name: str, address: str) -> Iterator[None]:
         """One attempt; failed if the block raises `WrongPassword`. Raises `TooManyAttempts` instead of beginning it."""
-        keys = [("name", name.casefold()), ("address", address)]
+        keys = [("name", name.casefold()[:LONGEST_NAME]), ("address", address)]
         for key in keys:
             self._not_too_many(key)
         self._under_way.update(keys)

@@ -11,7 +11,7 @@ from picluster.pool.commands import IssueToken, RevokeToken
 from picluster.pool.model import SESSION, Actor, Role, Token
 from picluster.pool.tokens import of_a_person
 from picluster.server.access.credentials import digest, new_secret
-from picluster.server.access.gate import require
+from picluster.server.access.gate import BY_TOKEN, require
 from picluster.server.context import Context
 from picluster.server.present import token_answer
 from picluster.server.v1.common import InContext, Limit, Viewer, answer
@@ -73,8 +73,17 @@ def own(context: Context, actor: Actor, token: Token | None) -> bool:
 
 
 def _is_person(context: Context, actor: Actor) -> bool:
-    asking = context.view.roster.tokens.get(actor.token)
-    return asking is not None and of_a_person(asking) and not actor.legacy
+    shown = _shown(context, actor)
+    return shown is not None and of_a_person(shown) and not actor.legacy
+
+
+def _shown(context: Context, actor: Actor) -> Token | None:
+    """What somebody came with: a token, also through a session that was begun with it; or a session of an account."""
+    tokens = context.view.roster.tokens
+    shown = tokens.get(actor.token)
+    if shown is not None and shown.kind == SESSION and shown.issued_by.startswith(BY_TOKEN):
+        return tokens.get(shown.issued_by.removeprefix(BY_TOKEN))
+    return shown
 
 
 def _in_order(token: Token) -> tuple[int, str]:
@@ -126,10 +135,10 @@ async def issue(
 def _no_later(context: Context, actor: Actor, expires_us: int) -> int:
     """When it ends: for those who are not admin no later than the token they asked with, or one that was lent or stolen
     for a day would be good for ever."""
-    asking = context.view.roster.tokens.get(actor.token)
-    if asking is None or asking.kind == SESSION or not asking.expires_us or actor.role is Role.ADMIN:
+    shown = _shown(context, actor)
+    if shown is None or shown.kind == SESSION or not shown.expires_us or actor.role is Role.ADMIN:
         return expires_us
-    return min(expires_us or asking.expires_us, asking.expires_us)
+    return min(expires_us or shown.expires_us, shown.expires_us)
 
 
 @router.delete("/tokens/{token_id}", response_model=TokenAnswer)
