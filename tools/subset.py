@@ -16,23 +16,11 @@ import tinycss2
 from tinycss2.ast import AtRule, Node, QualifiedRule
 
 FAMILIES = """
-    h[1-6] lead small mark kbd list-unstyled list-inline list-inline-item
-    container container-* row col col-* g-* gx-* gy-*
-    page page-wrapper page-body page-header page-title
-    form-* input-group input-group-* input-icon input-icon-* invalid-feedback is-invalid was-validated
-    btn btn-* active disabled show
-    table table-*
-    card card-*
-    modal modal-*
-    nav nav-item nav-link nav-tabs nav-underline nav-segmented
-    dropdown dropdown-menu dropdown-item dropdown-divider dropdown-header
-    alert alert-* badge empty empty-* datagrid datagrid-* progress progress-bar icon subheader
-    d-* flex-* justify-content-* align-items-* align-self-* align-middle align-top align-bottom gap-*
-    m-* mx-* my-* mt-* mb-* ms-* me-* p-* px-* py-* pt-* pb-* ps-* pe-* w-* h-* mw-* mh-*
-    border border-* rounded rounded-* overflow-* position-* sticky-top opacity-*
-    text-* fw-* fs-* lh-* font-* user-select-* cursor-* visually-hidden visually-hidden-* stretched-link
+    h[1-6] small mark kbd list-unstyled
+    form-* is-invalid btn btn-* active disabled show
+    table table-* card card-* icon visually-hidden visually-hidden-*
 """.split()
-"""Globs of class names: text, layout, forms, buttons, tables, cards, dialogs, tabs, menus, notes, utilities."""
+"""Globs of class names: text, forms, buttons, tables, cards. Our own CSS has the rest, as the design draws it."""
 
 UNWANTED = """
     *-blue* *-azure* *-indigo* *-purple* *-pink* *-red* *-orange* *-yellow* *-lime* *-green* *-teal* *-cyan*

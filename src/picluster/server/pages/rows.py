@@ -25,7 +25,8 @@ from picluster.server.pages.words import STATES, StateWord, moment, person, show
 from picluster.server.present import expires_in_s
 
 RENEWED_TTL_S = 300.0
-"""Whoever takes a board for no longer than this is a program that renews; people choose half an hour or more."""
+"""Whoever takes a board for no longer than this is a program that renews, as is who sets a hard
+limit; people choose half an hour or more."""
 
 SOON_S = 900.0
 """With less than this left, the end is the news of the row, and Extend its button."""
@@ -180,7 +181,6 @@ class Rows:
             viewer=viewer,
             labels=labels_of(machine),
             ssh=ssh_line(machine),
-            words_in=_words(machine, lease),
             now_us=self._context.wall_us(),
             temperature=TEMPERATURE,
             load=LOAD,
@@ -195,15 +195,14 @@ class Rows:
         if lease is None:
             return None
         left = expires_in_s(self._context.view, self._context.settings.policy, lease)
-        renews = lease.ttl_s is not None and lease.ttl_s <= RENEWED_TTL_S
+        renews = lease.ttl_s is not None and (lease.ttl_s <= RENEWED_TTL_S or lease.not_after_s is not None)
         shape = "open" if left is None else "renews" if renews else "fixed"
-        whole = lease.not_after_s if renews else lease.ttl_s
         now_us = self._context.wall_us()
         return Holding(
             holder=person(lease.holder),
             job=shown(lease.job),
             shape=shape,
-            left=(left or 0.0) / whole if whole else 1.0,
+            left=(left or 0.0) / lease.ttl_s if lease.ttl_s else 1.0,
             ends_us=now_us + int((left or 0.0) * 1e6),
             since_us=lease.granted_us,
             soon=shape == "fixed" and (left or 0.0) < SOON_S,
@@ -216,7 +215,8 @@ class Rows:
         after = person(lately.after.get(machine.name, ""))
         if state == FREE:
             freed = max(lately.freed_us.get(machine.name, 0), machine.registered_us)
-            return "", ticking(freed, now_us, "ago", "free for {}") if freed else "free"
+            free = ticking(freed, now_us, "ago", "free for {}") if freed else "free"
+            return "", free
         if state == CLEANING and machine.mode is Mode.ENFORCED:
             return f"After {after}" if after else "Being cleaned", "ends sessions, removes the key"
         if state == CLEANING:
@@ -322,7 +322,9 @@ class Rows:
 
 
 def machine_reason(machine: Machine) -> str:
-    return shown(machine.reason)
+    """As the beginning of a sentence."""
+    reason = shown(machine.reason)
+    return reason[:1].upper() + reason[1:]
 
 
 def labels_of(machine: Machine) -> list[tuple[str, str]]:
@@ -353,10 +355,3 @@ def fingerprint(key: str) -> str:
     except (IndexError, binascii.Error):
         return shown(key, 60)
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-
-
-def _words(machine: Machine, lease: Lease | None) -> str:
-    """What the search in the browser looks through before the service answers."""
-    said = [machine.name, machine.address, model_of(machine), *(text for text, _ in labels_of(machine))]
-    said += [machine.comment, *((lease.holder, lease.job) if lease else ())]
-    return shown(" ".join(said)).casefold()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -33,8 +34,7 @@ ALL_ON_TIME = "o" * BEATS
 LEAST_RANGE_C = 12.0
 """A sparkline shows at least so much: a board that idles does not look like a mountain range."""
 
-SPARK_WIDTH, SPARK_HEIGHT = 60, 20
-BAR_WIDTH, BAR_HEIGHT = 72, 4
+SPARK_HEIGHT = 20
 
 
 def strip(ticks: str) -> Markup:
@@ -68,21 +68,26 @@ def _ticks(ticks: str, kind: str) -> Markup:
 
 
 def spark(points: Sequence[float | None], warm: bool = False) -> Markup:
-    """Degrees of an hour, oldest first; None where nothing is known, and nothing at all where that is everywhere."""
+    """Degrees of an hour, oldest first; None where nothing is known, and nothing at all where that is everywhere.
+
+    In whole steps from point to point: a page has hundreds of these, and nothing else in it compresses so badly.
+    """
     known = [(index, value) for index, value in enumerate(points) if value is not None]
     if len(known) < 2:
         return Markup("")
     low, high = min(value for _, value in known), max(value for _, value in known)
     room = max(LEAST_RANGE_C, high - low)
     floor = (low + high - room) / 2
-    step = SPARK_WIDTH / max(1, len(points) - 1)
-    places = [(index * step, 18 - (value - floor) / room * 16) for index, value in known]
-    line = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-    (first, _), (last, height) = places[0], places[-1]
+    places = [
+        (index, round(SPARK_HEIGHT - 2 - (value - floor) / room * (SPARK_HEIGHT - 4)))
+        for index, value in known
+    ]
+    (first, top), (last, end) = places[0], places[-1]
+    steps = "".join(f"l{x - before} {y - above}" for (before, above), (x, y) in pairwise(places))
     return Markup(
-        '<svg class="spark{}" viewBox="0 0 60 20" aria-hidden="true"><path class="fill" d="{}L{:.1f} 20L{:.1f} 20z"/>'
-        '<path class="line" d="{}"/><circle cx="{:.1f}" cy="{:.1f}" r="1.75"/></svg>'
-    ).format(" warm" if warm else "", line, last, first, line, last, height)
+        '<svg class="spark{}" viewBox="0 0 {} 20" preserveAspectRatio="none" aria-hidden="true">'
+        '<path class="fill" d="M{} {}{}V20H{}z"/><path class="line" d="M{} {}{}"/><path class="end" d="M{} {}h0"/></svg>'
+    ).format(" warm" if warm else "", len(points) - 1, first, top, steps, first, first, top, steps, last, end)
 
 
 def bar(shape: str, left: float = 1.0) -> Markup:

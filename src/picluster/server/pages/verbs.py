@@ -154,7 +154,7 @@ VERBS = {
         ),
         Verb(
             "label", "Labels of {}", "Keep", "tag", _label, lambda *_: True, bulk=True,
-            fields=(Field("labels", "Labels", hint="As in `rack:b camera`; jobs select machines by them. A minus takes one away.", longest=2_000),),
+            fields=(Field("labels", "Labels", hint="As in `rack:b camera`. A minus takes one away.", longest=2_000),),
             command="picluster label {}",
         ),
         Verb(

@@ -85,7 +85,8 @@ const terms = (text) => text.toLowerCase().split(/\s+/).filter((term) => term &&
 function sift(text) {
   const words = terms(text);
   for (const row of all("table.pool tr.machine")) {
-    row.hidden = words.some((word) => (word.startsWith("-") && word.length > 1 ? row.dataset.words.includes(word.slice(1)) : !row.dataset.words.includes(word)));
+    const said = row.textContent.toLowerCase();
+    row.hidden = words.some((word) => (word.length > 1 && word.startsWith("-") ? said.includes(word.slice(1)) : !said.includes(word)));
   }
 }
 
