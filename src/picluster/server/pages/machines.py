@@ -30,13 +30,13 @@ COLUMNS = (
     ("name", "Machine", "c-machine"),
     ("model", "Model", "c-model"),
     ("holder", "Holder and job", "c-holder"),
-    ("temp", "Temperature, 1 h", "c-temp"),
+    ("temp", "Temperature, 1 h|Temp", "c-temp"),
     ("load", "Load", "c-load"),
-    ("seen", "Last 30 beats", "c-beats"),
+    ("seen", "Last 30 beats|Seen", "c-beats"),
     ("", "Labels", "c-labels"),
     ("", "Platform, host", "c-more"),
 )
-"""(what it is sorted by, head, class) of each column."""
+"""(what it is sorted by, head, class) of each column; after a bar the head of a narrow window."""
 
 SORTS = ("name", "state", "model", "holder", "temp", "load", "seen")
 
@@ -72,7 +72,7 @@ async def machines_page(request: Request, context: InContext, q: str = "", sort:
         culprit=next((term for term, bad in terms if bad), ""),
         groups=_grouped(context, shown, viewer),
         columns=COLUMNS,
-        sorts=[(key, word) for key, word, _ in COLUMNS if key],
+        sorts=[(key, word.partition("|")[0]) for key, word, _ in COLUMNS if key],
         pages=-(-len(found) // ROWS_ON_A_PAGE),
         at_page=at_page,
         **(await invitation(request, context, viewer) if not total else {}),
