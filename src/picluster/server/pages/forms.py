@@ -21,6 +21,7 @@ SECRETS = ("password", "current_password", "again", "token", "code", "key")
 """Fields that are never written into a page or an address again."""
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+DIGITS = "0123456789."
 FOR_EVER = "ever"
 
 
@@ -91,7 +92,7 @@ def duration(text: str, field: str = "for") -> float | None:
         return None
     total, digits = 0.0, ""
     for character in said:
-        if character.isdecimal() or character == ".":
+        if character in DIGITS:
             digits += character
         elif character in UNITS and digits.replace(".", "", 1).isdecimal():
             total, digits = total + float(digits) * UNITS[character], ""
