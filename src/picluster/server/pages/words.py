@@ -66,11 +66,14 @@ def ticking(at_us: int, now_us: int, form: str = "ago", words: str = "{}") -> Ma
 
 
 def moment(at_us: int, form: str = "clock") -> Markup:
-    """A point in time, in UTC as it stands here; the script puts it into the reader's own time."""
+    """A point in time, in UTC as it stands here; the script puts it into the reader's own time.
+
+    `clock` says the day too where it is not today, `time` never, `day` and `full` always.
+    """
     from datetime import UTC, datetime
 
     at = datetime.fromtimestamp(at_us / 1e6, UTC)
-    text = at.strftime("%H:%M UTC" if form == "clock" else "%-d %b %Y, %H:%M UTC")
+    text = at.strftime("%H:%M UTC" if form in ("clock", "time") else "%-d %b %Y, %H:%M UTC")
     return Markup('<time datetime="{}" data-moment="{}">{}</time>').format(
         at.isoformat(timespec="seconds"), form, text
     )

@@ -39,6 +39,7 @@ export function moment(at, form) {
   const then = new Date(at), today = new Date(now());
   const days = Math.round((new Date(today).setHours(0, 0, 0, 0) - new Date(then).setHours(0, 0, 0, 0)) / 86400000);
   const clock = CLOCK.format(then);
+  if (form === "time") return clock;
   if (form === "full") return `${DAY.format(then)} ${then.getFullYear()}, ${clock}`;
   if (days === 0) return form === "day" ? `today, ${clock}` : clock;
   if (days === 1) return `yesterday, ${clock}`;
