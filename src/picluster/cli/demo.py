@@ -68,7 +68,8 @@ async def _demonstrate(lab: Lab, quiet: bool) -> None:
 
 def _welcome(url: str, yours: str, eves: str) -> str:
     return f"""
-A pool of eight simulated boards is at {url} - open it in a browser.
+A pool of eight simulated boards is at {url} - open it in a browser,
+and log in there with the token below to lock one.
 
 In another terminal:
 
