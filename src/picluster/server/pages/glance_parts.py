@@ -51,21 +51,21 @@ ORDER = (
 def parts_of(context: Context, viewer: Viewer) -> Parts:
     dashboard = context.dashboard
     overview = dashboard.glance.now
-    names = list(overview.states)
-    cells = len(names) <= MOST_CELLS
-    states = {name: overview.state(name, viewer.name) for name in names} if cells else {}
+    cells = len(overview.states) <= MOST_CELLS
+    names = sorted(overview.states) if cells else []
+    states = {name: overview.state(name, viewer.name) for name in names}
     mine = overview.holders[viewer.name] if viewer.name else 0
     counts = {**overview.counts, "mine": mine, "locked": max(0, overview.counts["locked"] - mine)}
     said, at_us = dashboard.glance.lately.last
     return Parts(
-        machines=len(names),
+        machines=len(overview.states),
         free=overview.counts["free"],
         waiting=overview.waiting,
         mine=mine,
         chips=overview.chips(viewer.name),
         racks=[
             (rack, [(name, states[name]) for name in group])
-            for rack, group in (racks(context.view.roster, names) if cells else [])
+            for rack, group in racks(context.view.roster, names)
         ],
         shares=[] if cells else [(state, counts[state]) for state in ORDER if counts.get(state)],
         next=_next_end(context) if overview.waiting else "",

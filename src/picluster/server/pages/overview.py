@@ -1,6 +1,6 @@
 """The pool at a glance: how many machines are how, the strip of cells, one sentence, and the last change.
 
-Made once for each revision, whoever looks: what differs between viewers is only which machines are theirs.
+Kept for all viewers: what differs between them is only which machines are theirs.
 """
 
 from __future__ import annotations
@@ -40,18 +40,19 @@ def condition(roster: Roster, machine: Machine) -> str:
     return OFFLINE if machine.lease and not present(roster, machine) else state_of(roster, machine)
 
 
-@dataclass(frozen=True, slots=True)
 class Overview:
-    """One revision."""
+    """Of every machine, how it is and who has it; kept true machine by machine, so that a change costs what it touches."""
 
-    states: dict[str, str]
-    """Of every machine, by name, in the order of names."""
-    held: dict[str, str]
-    """Who has it, by machine."""
-    holders: Counter[str]
-    """How many machines each of them has."""
-    counts: Counter[str]
-    waiting: int
+    def __init__(self) -> None:
+        self.states: dict[str, str] = {}
+        self.held: dict[str, str] = {}
+        """Who has it, by machine."""
+        self.counts: Counter[str] = Counter()
+        """Machines by state."""
+        self.holders: Counter[str] = Counter()
+        """How many machines each of them has."""
+        self.held_offline = 0
+        self.waiting = 0
 
     def state(self, name: str, viewer: str) -> str:
         """With `mine` for what the viewer has and can reach."""
@@ -60,32 +61,46 @@ class Overview:
 
     def chips(self, viewer: str) -> list[tuple[str, str, str, int]]:
         """(key, word, search, how many) for each filter; without Mine for who has no name."""
-        held_offline = sum(self.states[name] == OFFLINE for name in self.held)
         taken = sum(self.counts[state] for state in (LOCKED, CLEANING, SET_ASIDE))
         count = {
             "all": len(self.states),
-            "locked": taken + held_offline - self.holders[viewer],
+            "locked": taken + self.held_offline - self.holders[viewer],
             "mine": self.holders[viewer],
             "attention": sum(self.counts[state] for state in ATTENTION),
         }
-        chosen = [chip for chip in CHIPS if viewer or chip[0] != "mine"]
+        found = [(key, word, search, count.get(key, self.counts[key])) for key, word, search in CHIPS]
+        if viewer:
+            return found
         return [
-            (
-                key,
-                word,
-                search if viewer else search.removesuffix(" -user:me"),
-                count.get(key, self.counts[key]),
-            )
-            for key, word, search in chosen
+            (key, word, search.removesuffix(" -user:me"), many)
+            for key, word, search, many in found
+            if key != "mine"
         ]
 
+    def look_at(self, roster: Roster, name: str) -> None:
+        """One machine may be different, or gone."""
+        self._count(name, -1)
+        machine = roster.machines.get(name)
+        self.states.pop(name, None)
+        self.held.pop(name, None)
+        if machine is None:
+            return
+        self.states[name] = condition(roster, machine)
+        lease = roster.leases.get(machine.lease)
+        if lease is not None:
+            self.held[name] = lease.holder
+        self._count(name, 1)
 
-def overview(roster: Roster, waiting: int) -> Overview:
-    states = {name: condition(roster, roster.machines[name]) for name in sorted(roster.machines)}
-    held = {
-        name: lease.holder for name in states if (lease := roster.leases.get(roster.machines[name].lease))
-    }
-    return Overview(states, held, Counter(held.values()), Counter(states.values()), waiting)
+    def _count(self, name: str, by: int) -> None:
+        state, holder = self.states.get(name), self.held.get(name)
+        if state is None:
+            return
+        self.counts[state] += by
+        if holder is not None:
+            self.holders[holder] += by
+            self.held_offline += by * (state == OFFLINE)
+            if not self.holders[holder]:
+                del self.holders[holder]
 
 
 def racks(roster: Roster, names: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -137,17 +152,37 @@ class Glance:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._made_for: tuple[int, int] | None = None
-        self._made: Overview | None = None
+        self._roster: Roster | None = None
+        self._epoch = 0
+        self._touched: set[str] = set()
+        self._aside: dict[str, tuple[str, ...]] = {}
+        """What is set aside for each waiting lease: the machines of which it says no more are touched, too."""
+        self._overview = Overview()
         self.lately = Lately()
-        view.listeners.append(self.lately.see)
+        view.listeners.append(self._see)
 
     @property
     def now(self) -> Overview:
-        key = (self._view.revision, self._view.roster.epoch)
-        if self._made is None or key != self._made_for:
-            self._made_for, self._made = key, overview(self._view.roster, self._count_waiting())
-        return self._made
+        """As of the revision that the view shows."""
+        roster = self._view.roster
+        if (
+            roster is not self._roster or roster.epoch != self._epoch
+        ):  # loaded anew, or every machine may look offline
+            self._roster, self._epoch, self._overview = roster, roster.epoch, Overview()
+            self._touched = set(roster.machines)
+        if self._touched:
+            for name in self._touched:
+                self._overview.look_at(roster, name)
+            self._touched.clear()
+        self._overview.waiting = sum(len(group.waiting) for group in roster.waiting_groups())
+        return self._overview
 
-    def _count_waiting(self) -> int:
-        return sum(len(group.waiting) for group in self._view.roster.waiting_groups())
+    def _see(self, rows: Sequence[Row]) -> None:
+        self.lately.see(rows)
+        for row in rows:
+            if isinstance(row, Machine):
+                self._touched.add(row.name)
+            elif isinstance(row, Lease):
+                self._touched.update(row.machines, row.set_aside, self._aside.pop(row.id, ()))
+                if row.set_aside:
+                    self._aside[row.id] = row.set_aside
