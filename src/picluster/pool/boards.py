@@ -184,12 +184,12 @@ def _reported(ledger: Ledger, machine: Machine, report: Report) -> Machine:
     )
     if new == machine:
         return machine
-    moved = machine.address != new.address
-    machine = ledger.save(new)
+    before, machine = machine.address, ledger.save(new)
     if came_back:
         ledger.note("machine.online", SYSTEM, machine=machine.name)
-    if moved:
-        ledger.note("machine.moved", SYSTEM, machine=machine.name, detail={"address": machine.address})
+    if machine.address != before:
+        detail = {"address": machine.address, "was": before}
+        ledger.note("machine.moved", SYSTEM, machine=machine.name, detail=detail)
     return machine
 
 

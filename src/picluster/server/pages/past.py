@@ -52,7 +52,9 @@ def runs(store: Store, machine: str, *, before: int = 0, limit: int = 20) -> lis
 
 def runs_since(store: Store, machine: str, since_us: int) -> list[Run]:
     """All that lasted into this time, newest first, without verdicts."""
-    ended = store.history(HistoryQuery(machine=machine, kind="lease.ended", since_us=since_us, limit=MOST_RUNS))
+    ended = store.history(
+        HistoryQuery(machine=machine, kind="lease.ended", since_us=since_us, limit=MOST_RUNS)
+    )
     ends = {event.lease: event for event in ended}
     held = store.history(HistoryQuery(machine=machine, kind="lease.held", since_us=since_us, limit=MOST_RUNS))
     found = [_run(event, ends.get(event.lease)) for event in held]
@@ -62,7 +64,9 @@ def runs_since(store: Store, machine: str, since_us: int) -> list[Run]:
 
 
 def _run(held: Event, ended: Event | None) -> Run:
-    begun = Run(held.lease, held.holder, str(held.detail.get("job") or ""), held.at_us, revision=held.revision)
+    begun = Run(
+        held.lease, held.holder, str(held.detail.get("job") or ""), held.at_us, revision=held.revision
+    )
     if ended is None:
         return begun
     said = ended.detail
@@ -116,9 +120,8 @@ def stays(address: str, registered_us: int, moves: Sequence[Event]) -> list[Stay
     for move in moves:
         found.append(Stay(address, move.at_us, until_us))
         address, until_us = str(move.detail.get("was") or ""), move.at_us
-    if address:
-        found.append(Stay(address, registered_us if len(moves) < MOST_MOVES else 0, until_us))
-    return _once(found)
+    found.append(Stay(address, registered_us if len(moves) < MOST_MOVES else 0, until_us))
+    return _once(stay for stay in found if stay.address)
 
 
 def _once(found: Iterable[Stay]) -> list[Stay]:
