@@ -76,7 +76,8 @@ def parts_of(context: Context, viewer: Viewer) -> Parts:
 def _next_end(context: Context) -> Any:
     """The earliest end of a lease that does not renew itself."""
     rows, roster, now_us = context.dashboard.rows, context.view.roster, context.wall_us()
-    held = (roster.leases[machine.lease] for machine in roster.machines.values() if machine.lease)
+    names = context.dashboard.glance.now.held
+    held = (roster.leases[roster.machines[name].lease] for name in names)
     ends = [
         holding.ends_us for lease in held if (holding := rows.holding(lease)) and holding.shape == "fixed"
     ]

@@ -27,10 +27,10 @@ from picluster.pool.model import Lease, Machine
 from picluster.server.context import Context
 from picluster.server.http import encode
 from picluster.server.pages.glance_parts import parts_of
+from picluster.server.pages.search import fits
 from picluster.server.pages.viewer import Viewer, may_read, viewer_of
 from picluster.server.v1.common import InContext
 from picluster.server.v1.events import PING_S, resumed
-from picluster.server.v1.machines import finds
 
 FLUSH_S = 1.0
 """Between two flushes to one viewer; the first change after a quiet second goes out at once."""
@@ -146,7 +146,7 @@ async def _told(
         yield event(
             "resync" if start is None else "hello",
             f"{epoch}.{position}",
-            encode({"now": context.wall_us() // 1000}),
+            encode({"now": context.wall_us() // 1000, "viewer": watching.viewer.name}),
         )
         with view.follower() as news:
             while not context.stopping.is_set() and still():
@@ -210,7 +210,7 @@ def _rows(context: Context, watching: Watching, names: list[str]) -> str:
 
 def _matches(context: Context, watching: Watching, machine: Machine) -> bool:
     try:
-        return finds(context, watching.q, machine, watching.viewer.name)
+        return fits(context, watching.q, machine, watching.viewer.name)
     except PiclusterError:
         return False
 

@@ -14,9 +14,9 @@ from picluster.pool.model import Machine
 from picluster.server.context import Context
 from picluster.server.pages.adding import invitation
 from picluster.server.pages.frame import login_first, page
+from picluster.server.pages.search import found
 from picluster.server.pages.viewer import Viewer, may_read, viewer_of
 from picluster.server.v1.common import InContext
-from picluster.server.v1.machines import find
 
 router = APIRouter(include_in_schema=False)
 
@@ -47,17 +47,18 @@ async def machines_page(request: Request, context: InContext, q: str = "", sort:
     viewer = viewer_of(request)
     if not may_read(context, viewer):
         return login_first(request)
-    problem, found = None, []
+    problem: PiclusterError | None = None
+    machines: list[Machine] = []
     try:
-        found = find(context, q, viewer.name)
+        machines = found(context, q, viewer.name)
     except PiclusterError as error:
         problem = error
     sort = sort if sort.lstrip("-") in SORTS else "name"
-    found.sort(key=sort_key(context, sort.lstrip("-")), reverse=sort.startswith("-"))
-    at_page = _page_number(request, len(found))
-    shown = found[(at_page - 1) * ROWS_ON_A_PAGE : at_page * ROWS_ON_A_PAGE]
+    machines.sort(key=sort_key(context, sort.lstrip("-")), reverse=sort.startswith("-"))
+    at_page = _page_number(request, len(machines))
+    shown = machines[(at_page - 1) * ROWS_ON_A_PAGE : at_page * ROWS_ON_A_PAGE]
     total = len(context.view.roster.machines)
-    terms = [] if found or problem else _terms(context, q, viewer)
+    terms = [] if machines or problem else _terms(context, q, viewer)
     return page(
         request,
         "machines.html",
@@ -66,14 +67,14 @@ async def machines_page(request: Request, context: InContext, q: str = "", sort:
         q=q,
         sort=sort,
         problem=problem,
-        found=found,
+        found=machines,
         total=total,
         terms=terms,
         culprit=next((term for term, bad in terms if bad), ""),
         groups=_grouped(context, shown, viewer),
         columns=COLUMNS,
         sorts=[(key, word.partition("|")[0]) for key, word, _ in COLUMNS if key],
-        pages=-(-len(found) // ROWS_ON_A_PAGE),
+        pages=-(-len(machines) // ROWS_ON_A_PAGE),
         at_page=at_page,
         **(await invitation(request, context, viewer) if not total else {}),
     )
@@ -88,22 +89,22 @@ def _page_number(request: Request, count: int) -> int:
 
 def _grouped(context: Context, machines: list[Machine], viewer: Viewer) -> list[tuple[str, str, list[str]]]:
     rows = context.dashboard.rows
-    found: dict[str, list[str]] = {key: [] for key, _ in GROUPS}
+    grouped: dict[str, list[str]] = {key: [] for key, _ in GROUPS}
     for machine in machines:
-        found[rows.group(machine, viewer)].append(rows.html(machine, viewer))
-    return [(key, word, found[key]) for key, word in GROUPS]
+        grouped[rows.group(machine, viewer)].append(rows.html(machine, viewer))
+    return [(key, word, grouped[key]) for key, word in GROUPS]
 
 
 def _terms(context: Context, q: str, viewer: Viewer) -> list[tuple[str, bool]]:
     """The terms of a search that finds nothing, and which of them no machine fits by itself."""
-    found = []
+    terms = []
     for term in q.split()[:20]:
         try:
-            alone = bool(find(context, term, viewer.name))
+            alone = bool(found(context, term, viewer.name))
         except PiclusterError:  # half of a quoted text
             alone = True
-        found.append((term, not alone))
-    return found
+        terms.append((term, not alone))
+    return terms
 
 
 def sort_key(context: Context, by: str) -> Callable[[Machine], tuple[Any, ...]]:

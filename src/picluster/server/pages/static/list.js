@@ -17,23 +17,35 @@ export function rows(html) {
     const mine = document.getElementById(row.id);
     if (row.dataset.gone !== undefined) { tell(mine, null); mine?.remove(); } else put(table, mine, row);
   }
+  localise(table);
   recount(table);
 }
 
 function put(table, mine, row) {
   tell(mine, row);
-  if (mine && mine.parentElement.dataset.group === row.dataset.group) {
-    const before = mine.dataset.state;
-    morph(mine, row);
-    if (before !== row.dataset.state) glow(document.getElementById(row.id));
-    return;
-  }
   if (!mine && find(".pages")) return; // on another page of the list, perhaps
-  mine?.remove();
+  const { state, group } = mine?.dataset ?? {};
+  if (mine) holding(mine, () => { morph(mine, row); if (group !== mine.dataset.group) settle(table, mine); });
+  else settle(table, row);
+  if (state !== row.dataset.state) glow(document.getElementById(row.id));
+}
+
+/** Into its group, by name; a list in another order is for the service to put in order. */
+function settle(table, row) {
   const group = find(`tbody[data-group="${row.dataset.group}"]`, table);
   const after = all("tr.machine", group).find((other) => collator.compare(other.dataset.name, row.dataset.name) > 0);
   group.insertBefore(row, after ?? null);
-  glow(row);
+  if (table.dataset.sort !== "name") document.dispatchEvent(new Event("wanted"));
+}
+
+/** Whatever happens to the row: who was in it with the keyboard is there afterwards, if need be at its new button. */
+function holding(row, change) {
+  const held = document.activeElement;
+  if (!row.contains(held)) { change(); return; }
+  change();
+  if (document.activeElement === held) return;
+  const place = held.isConnected ? held : find("[data-key]", row) ?? row;
+  place.focus({ preventScroll: true });
 }
 
 function glow(row) {
@@ -99,13 +111,15 @@ async function search(text, push = false) {
   if (number !== asked || !answer.html) return;
   const fresh = find("#list", parse(answer.html));
   if (!fresh) return;
+  const at = fresh.dataset.at;
   morph(find("#list"), fresh);
   history[push ? "pushState" : "replaceState"]({ q: text }, "", url);
   remember(text);
   mark(text);
   localise();
   chosen();
-  follow(`/ui/stream?${new URLSearchParams({ page: "machines", q: text })}`);
+  const sort = url.searchParams.get("sort") ?? "name";
+  follow(`/ui/stream?${new URLSearchParams({ page: "machines", q: text, sort })}`, at);
 }
 
 function mark(text) {
@@ -164,6 +178,6 @@ export function startList() {
   addEventListener("popstate", () => { box.value = new URLSearchParams(location.search).get("q") ?? ""; search(box.value); });
   on("change", "input[name='machine']", chosen);
   on("change", "[data-do='all']", (every) => choose(every.checked));
-  on("click", "[data-do='none']", () => choose(false));
+  on("click", "[data-do='none'], [data-done]", () => choose(false));
   chosen();
 }
