@@ -56,6 +56,12 @@ def lock_options(command: Any) -> Any:
         click.option(
             "--priority", type=click.IntRange(0, 3), default=1, help="0 lets others pass.  [default: 1]"
         ),
+        click.option(
+            "--on-reboot",
+            type=click.Choice(("release", "keep", "quarantine")),
+            default="release",
+            help="What becomes of it when the board reboots by itself.  [default: release]",
+        ),
         click.option("--timeout", type=Duration(), help="Wait so long at most, then exit with 124."),
     ):
         command = option(command)
@@ -110,14 +116,18 @@ def _lock(
     ttl_s: float,
     count: int,
     priority: int,
+    on_reboot: str,
     timeout: float | None,
 ) -> LeaseAnswer:
+    from picluster.pool.model import OnReboot
     from picluster.wire import LeaseRequest, raise_problems
 
     for term in terms:
         not_empty(term)
     ends = None if ttl_s == float("inf") else ttl_s
-    ask = LeaseRequest(" ".join(terms), count, job, ends, queue, priority=priority)
+    ask = LeaseRequest(
+        " ".join(terms), count, job, ends, queue, priority=priority, on_reboot=OnReboot(on_reboot)
+    )
     raise_problems(ask.problems())
     with Waiting() as progress:
         try:

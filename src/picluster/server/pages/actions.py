@@ -16,8 +16,8 @@ from picluster.server.pages import forms
 from picluster.server.pages.forms import Form
 from picluster.server.pages.frame import done, login_first, page
 from picluster.server.pages.leasing import LENGTHS, USUAL, asked_for, known
-from picluster.server.pages.rows import fingerprint, labels_of, ssh_line
-from picluster.server.pages.verbs import VERBS, Verb, possible, verb_named
+from picluster.server.pages.rows import fingerprint, ssh_line
+from picluster.server.pages.verbs import VERBS, Verb, labels_text, possible, verb_named
 from picluster.server.v1.common import InContext
 
 router = APIRouter(include_in_schema=False)
@@ -79,6 +79,11 @@ def _dialog(
 ) -> Response:
     lease = context.view.roster.leases.get(machine.lease)
     keys = machine.claimed_host_keys or machine.host_keys
+    now = {
+        "comment": machine.comment,
+        "labels": labels_text(machine.labels),
+        "was": " ".join(sorted(machine.labels)),
+    }
     return page(
         request,
         "verb.html",
@@ -86,13 +91,15 @@ def _dialog(
         machine=machine,
         verb=verb,
         form=form,
-        now={"comment": machine.comment, "labels": " ".join(text for text, _ in labels_of(machine))},
+        now=now,
+        own_labels=labels_text(machine.board_labels) if verb.name == "label" else "",
         lease=lease,
         holding=context.dashboard.rows.holding(lease),
         reason=machine.reason,
         fingerprints=[fingerprint(key) for key in keys] if verb.name in ("approve", "review") else [],
         error=error,
-        command=verb.line(machine.name),
+        frame_of_command=verb.frame(machine.name),
+        command=verb.line(machine.name, {**now, **form.typed()}),
         now_us=context.wall_us(),
     )
 
@@ -161,7 +168,6 @@ async def _unlock(context: Context, actor: Actor, machine: Machine) -> tuple[boo
 def _bulk(request: Request, context: Context, form: Form, outcomes: list[tuple[str, bool, str]]) -> Response:
     what, names = form.text("do"), form.list("machine")
     verb = VERBS.get(what)
-    words = ["picluster", what, *names[:50]] + (["--for", form.text("for", USUAL)] if what == "lock" else [])
     return page(
         request,
         "bulk.html",
@@ -177,5 +183,15 @@ def _bulk(request: Request, context: Context, form: Form, outcomes: list[tuple[s
         error=None
         if names
         else Malformed("No machine is selected.", "Tick some in the list, then try again."),
-        command=shlex.join(words),
+        command=_bulk_command(what, names),
     )
+
+
+def _bulk_command(what: str, names: tuple[str, ...]) -> str:
+    """The same on the command line, with a place for its options: each machine is locked by a lease of its own."""
+    if what == "lock":
+        return f"for name in {shlex.join(names)}; do picluster lock $name {{options}}; done"
+    if what == "label":
+        any_of = f"name:({'|'.join(names)})"
+        return f"picluster label {shlex.quote(any_of)} {{labels}}"
+    return f"picluster {what} {shlex.join(names)}"

@@ -66,6 +66,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
         here=str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
         context=context,
         now_ms=context.wall_us() // 1000,
+        at=f"{context.view.roster.epoch}.{context.view.revision}",
         parts=parts_of(context, viewer),
         **values,
     )

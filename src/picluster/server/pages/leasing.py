@@ -349,4 +349,5 @@ async def leave(request: Request, context: InContext, lease_id: str) -> Response
     await context.coordinator.ask(
         Release(actor, lease_id, form.text("reason") or ("taken out of the queue" if others else ""))
     )
-    return done(request, "Out of the queue.", forms.back_to(request, form, "/queue"))
+    said = "It is given back." if lease and lease.machines else "Out of the queue."
+    return done(request, said, forms.back_to(request, form, "/queue"))

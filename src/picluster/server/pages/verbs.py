@@ -6,7 +6,7 @@ Each entry says who may, what is asked, the same on the command line, and what i
 from __future__ import annotations
 
 import shlex
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from picluster.errors import Conflict, Malformed, NotFound
@@ -28,7 +28,8 @@ class Field:
     hint: str = ""
     required: bool = False
     flag: str = ""
-    """How the command line calls it; empty for an argument."""
+    """How the command line calls it: an option, `{word}` for an argument that stands there in the command, `{labels}` for
+    labels as the command line writes them; empty for what it does not ask."""
     choices: tuple[tuple[str, str], ...] = ()
     longest: int = 255
 
@@ -51,13 +52,27 @@ class Verb:
     fields: tuple[Field, ...] = ()
     role: Role = Role.OPERATOR
     command: str = ""
-    """The same on the command line, without its fields; {} is the machine."""
+    """The same on the command line, where {} is the machine, and its arguments stand as their fields' flags say."""
     danger: bool = False
     bulk: bool = False
     """Whether it makes sense for many at once."""
 
-    def line(self, machine: str) -> str:
+    def frame(self, machine: str) -> str:
+        """The command line with places for its arguments; the script fills them in as one types."""
         return self.command.replace("{}", shlex.quote(machine))
+
+    def line(self, machine: str, said: Mapping[str, str]) -> str:
+        """The command line for what has been said; options that were not are left out."""
+        line = self.frame(machine)
+        for field in self.fields:
+            value = said.get(field.name) or (field.choices[0][0] if field.choices else "")
+            if field.flag == "{labels}":
+                line = line.replace(field.flag, cli_labels(value, said.get("was", "")))
+            elif field.flag.startswith("{"):
+                line = line.replace(field.flag, shlex.quote(value))
+            elif field.flag and value:
+                line += f" {field.flag}" if field.kind == "tick" else f" {field.flag} {shlex.quote(value)}"
+        return line
 
 
 async def _comment(context: Context, actor: Actor, machine: Machine, form: Form) -> str:
@@ -67,21 +82,42 @@ async def _comment(context: Context, actor: Actor, machine: Machine, form: Form)
 
 async def _label(context: Context, actor: Actor, machine: Machine, form: Form) -> str:
     wanted = labels_from(form.text("labels"))
-    gone = {key: None for key in machine.labels if key not in wanted} if form.text("whole") else {}
+    gone = dict.fromkeys(set(machine.labels) - set(wanted)) if form.text("whole") else {}
     await _amend(context, actor, machine, MachineAmendment(labels={**gone, **wanted}))
     return f"The labels of {machine.name} are kept."
 
 
 def labels_from(text: str) -> dict[str, str | None]:
-    """`rack:b camera -old`: a key with a value, a tag, and one that goes. Raises `Malformed` for what is no label."""
+    """`rack:b camera 'site:new hall' -old`: a key with a value, a tag, and one that goes. Raises `Malformed`."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        raise Malformed("labels: a quote is not closed.", field="labels") from None
     found: dict[str, str | None] = {}
-    for word in text.split():
+    for word in words:
         key, _, value = word.partition(":" if ":" in word else "=")
         if key.startswith("-") and len(key) > 1:
             found[key[1:]] = None
         else:
             found[key] = value
     return found
+
+
+def labels_text(labels: Mapping[str, str]) -> str:
+    """As `labels_from` reads it."""
+    return shlex.join(f"{key}:{value}" if value else key for key, value in sorted(labels.items()))
+
+
+def cli_labels(text: str, was: str = "") -> str:
+    """The same as the command line takes it, `rack=b camera old-`; what was there before and is no more goes, too."""
+    try:
+        wanted = labels_from(text)
+    except Malformed:  # said beside the field
+        return text
+    wanted = {**dict.fromkeys(set(was.split()) - set(wanted)), **wanted}
+    return shlex.join(
+        f"{key}-" if value is None else f"{key}={value}" if value else key for key, value in wanted.items()
+    )
 
 
 async def _drain(context: Context, actor: Actor, machine: Machine, form: Form) -> str:
@@ -149,13 +185,23 @@ VERBS = {
     for verb in (
         Verb(
             "comment", "Comment on {}", "Keep", "message", _comment, lambda *_: True, role=Role.USER,
-            fields=(Field("comment", "Comment", "long", "Everybody sees this beside the machine.", longest=LONGEST_REPORTED),),
-            command="picluster comment {}",
+            fields=(
+                Field(
+                    "comment", "Comment", "long", "Everybody sees this beside the machine.",
+                    flag="{word}", longest=LONGEST_REPORTED,
+                ),
+            ),
+            command="picluster comment {} {word}",
         ),
         Verb(
             "label", "Labels of {}", "Keep", "tag", _label, lambda *_: True, bulk=True,
-            fields=(Field("labels", "Labels", hint="As in `rack:b camera`. A minus takes one away.", longest=2_000),),
-            command="picluster label {}",
+            fields=(
+                Field(
+                    "labels", "Labels", hint="As in rack:b camera 'site:new hall'. A minus takes one away.",
+                    flag="{labels}", longest=2_000,
+                ),
+            ),
+            command="picluster label {} {labels}",
         ),
         Verb(
             "drain", "Take {} out of service", "Drain", "player-pause", _drain, _in_service, bulk=True,
@@ -183,8 +229,13 @@ VERBS = {
             "power", "Switch the power of {}", "Switch", "power", _power,
             lambda context, machine, lease: bool(context.power.actions(context, machine)),
             about="Whatever runs on the board ends at once.",
-            fields=(Field("action", "What", "choice", choices=(("cycle", "Off and on again"), ("on", "On"), ("off", "Off"))),),
-            command="picluster power cycle {}", danger=True,
+            fields=(
+                Field(
+                    "action", "What", "choice", flag="{word}",
+                    choices=(("cycle", "Off and on again"), ("on", "On"), ("off", "Off")),
+                ),
+            ),
+            command="picluster power {word} {}", danger=True,
         ),
         Verb(
             "take", "Take {} back", "Take back", "lock-open", _take,

@@ -9,22 +9,37 @@ const UNDO_S = 10;
 const LENGTHS = { s: 1, m: 60, h: 3600, d: 86400 };
 
 const dialog = find("#dialog"), body = find("#dialog-body"), popup = find("#popup");
-let opener = null;
+let opener = null, row = null;
 
 // Opening and closing
 
 async function open(url) {
-  opener = document.activeElement;
+  const menu = popup.contains(document.activeElement);
+  if (!dialog.open && !menu) from(document.activeElement);
   popup.hidePopover?.();
-  const answer = await fetchPart(url);
-  show(answer);
+  show(await fetchPart(url));
+}
+
+/** Where one was, to be back there afterwards. */
+function from(element) {
+  opener = element;
+  row = element?.closest("tr.machine")?.id;
+}
+
+/** A button that is gone has had its row change meanwhile: there is a new one in its place. */
+function back() {
+  const known = opener?.isConnected && opener !== document.body ? opener : document.getElementById(row);
+  const place = known && known !== opener ? find("[data-key]", known) ?? known : known;
+  place?.focus({ preventScroll: true });
 }
 
 function show(answer) {
   if (answer.redirect) { location.assign(answer.redirect); return; }
   if (!answer.status) answer.html = away();
   if (!answer.html) return;
-  body.replaceChildren(parse(answer.html));
+  const fresh = parse(answer.html), told = find("[data-announce]", fresh);
+  if (told) { announce(told.textContent); if (dialog.open) close(); return; }
+  body.replaceChildren(fresh);
   arrived(body);
   if (!dialog.open) dialog.showModal();
   (find("[autofocus]", body) ?? find("[data-main]", body) ?? find("a, button", body))?.focus();
@@ -36,15 +51,13 @@ function close() {
   dialog.close();
 }
 
-/** New HTML has come into the dialog: its command, its times, what it tells. */
+/** New HTML has come into the dialog: its command, its times, what it counts. */
 function arrived(within) {
   localise(within);
   for (const form of all("form[data-command]", within)) { compose(form); ends(form); }
-  for (const wait of all("[data-wait]", within)) begin(wait.dataset.wait);
+  for (const wait of all("[data-wait]", within)) if (document.body.dataset.viewer) begin(wait.dataset.wait);
   for (const keys of all("[data-remember-keys] [name='keys']", within)) keys.value ||= kept.get("keys") ?? "";
   for (const undo of all("[data-undo]", within)) countDown(undo);
-  const told = find("[data-announce]", within);
-  if (told) { announce(told.textContent); if (dialog.open) close(); }
 }
 
 function countDown(button, left = UNDO_S) {
@@ -55,20 +68,32 @@ function countDown(button, left = UNDO_S) {
 
 // The same in a terminal
 
-/** The command follows the fields as one types. */
+/** The command follows the fields as one types: arguments where `{word}` or `{labels}` stands, options behind. */
 function compose(form) {
   const shown = find("#command", form);
   if (!shown) return;
-  const words = [form.dataset.command];
+  const options = [];
+  let line = form.dataset.command;
   for (const field of all("[data-flag]", form)) {
-    if ((field.type === "radio" || field.type === "checkbox") && !field.checked) continue;
-    const value = field.dataset.value ?? field.value.trim();
-    if (!value && field.dataset.value === undefined) continue;
-    words.push(value ? `${field.dataset.flag} ${quoted(value)}` : field.dataset.flag);
+    if (field.matches("[type='radio'], [type='checkbox']") && !field.checked) continue;
+    const { flag, was } = field.dataset, value = field.dataset.value ?? field.value.trim();
+    if (flag === "{labels}") line = line.replace(flag, () => labels(value, was));
+    else if (flag === "{word}") line = line.replace(flag, () => quoted(value));
+    else if (value) options.push(`${flag} ${quoted(value)}`);
+    else if (field.dataset.value !== undefined) options.push(flag);
   }
-  const line = words.join(" ");
+  line = line.includes("{options}") ? line.replace("{options}", () => options.join(" ")) : [line, ...options].join(" ");
   find("code", shown).textContent = line;
   find("[data-copy]", shown).dataset.copy = line;
+}
+
+/** `rack:b -old` as the command line takes it, `rack=b old-`; and what was there before and is no more. The words are
+    quoted as for a shell already. */
+function labels(text, was = "") {
+  const words = text.match(/(?:[^\s'"]|'[^']*'|"[^"]*")+/g) ?? [];
+  const keys = words.map((word) => /[A-Za-z][\w.-]*/.exec(word)?.[0]);
+  const gone = was.split(" ").filter((key) => key && !keys.includes(key)).map((key) => `${key}-`);
+  return [...words.map((word) => (word.startsWith("-") ? `${word.slice(1)}-` : word.replace(":", "="))), ...gone].join(" ");
 }
 
 /** The end as a clock time beside the durations, and what the button will do. */
@@ -89,7 +114,10 @@ async function send(form, button) {
   const word = button?.textContent;
   if (button) { button.disabled = true; if (button.dataset.busy) button.textContent = button.dataset.busy; }
   const answer = await fetchPart(form.getAttribute("action"), { method: "POST", body: said });
-  if (button?.isConnected) { button.disabled = false; button.textContent = word; }
+  if (button?.isConnected) {
+    button.disabled = false;
+    if (button.textContent === button.dataset.busy) button.textContent = word; // else its row has changed meanwhile
+  }
   if (form.dataset.leaves) end(form.dataset.leaves);
   if (find("[name='keys']", form)?.value) kept.set("keys", find("[name='keys']", form).value);
   return answer;
@@ -98,17 +126,38 @@ async function send(form, button) {
 /** A button of a row: its row changes by the stream; only a refusal needs words. */
 async function act(form, event) {
   event.preventDefault();
-  opener = event.submitter;
-  const answer = await send(form, event.submitter);
-  const told = find("[data-announce]", parse(answer.html));
-  if (told) announce(told.textContent); else show(answer);
+  from(event.submitter);
+  show(await send(form, event.submitter));
+  if (!dialog.open && document.activeElement === document.body) back();
 }
 
 async function inDialog(form, event) {
   event.preventDefault();
   const answer = await send(form, event.submitter ?? find("[data-main]", form));
-  show(answer);
-  if (answer.ok) document.dispatchEvent(new Event("acted"));
+  const failed = !answer.status || answer.status === 403 || answer.status === 429 || answer.status >= 500;
+  if (failed && form.isConnected) complain(form, answer); else show(answer);
+}
+
+/** The service could not do it now: said inside the form, where what was typed still stands. */
+function complain(form, answer) {
+  const said = parse(answer.html || away()), box = find(".trouble", form) ?? document.createElement("div");
+  const [what, hint] = [find("h1", said), find(".mute", said)].map((place) => place?.textContent ?? "");
+  Object.assign(box, { className: "trouble", role: "alert" });
+  box.replaceChildren(Object.assign(document.createElement("b"), { textContent: what }), document.createElement("br"), hint);
+  const head = find(".dialog-head", form);
+  if (head) head.after(box); else form.prepend(box);
+}
+
+let came = null;
+
+/** The turn has come, or the place is lost: told at once, or when the dialog that is open is done with. */
+function tell({ id, answer }) {
+  const title = find("#dialog-title", parse(answer.html))?.textContent ?? "";
+  if (!title) return;
+  announce(title);
+  document.title = `● ${title}`;
+  if (!dialog.open) from(document.activeElement);
+  if (!dialog.open || find(`[data-wait="${CSS.escape(id)}"]`, dialog)) show(answer); else came = answer;
 }
 
 async function menu(link, event) {
@@ -117,7 +166,7 @@ async function menu(link, event) {
   const answer = await fetchPart(link.href);
   const found = find(".menu", parse(answer.html));
   if (!found) { show(answer); return; }
-  opener = link;
+  from(link);
   popup.replaceChildren(found);
   popup.showPopover();
   const anchor = link.getBoundingClientRect(), room = popup.getBoundingClientRect();
@@ -165,7 +214,8 @@ export function startDialogs() {
   on("input", "form[data-command] *", (field) => { const form = field.closest("form"); compose(form); ends(form); });
   on("change", "form[data-command] *", (field) => { const form = field.closest("form"); compose(form); ends(form); });
   dialog.addEventListener("click", (event) => { if (event.target === dialog) close(); });
-  dialog.addEventListener("close", () => { body.replaceChildren(); if (opener?.isConnected) opener.focus(); opener = null; });
+  dialog.addEventListener("close", () => { body.replaceChildren(); back(); if (came) { show(came); came = null; } });
+  document.addEventListener("came", (event) => tell(event.detail));
   popup.addEventListener("keydown", (event) => {
     const items = all("a, button", popup), at = items.indexOf(document.activeElement);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: items.length - 1 }[event.key];
@@ -173,7 +223,7 @@ export function startDialogs() {
     event.preventDefault();
     items[(to + items.length) % items.length].focus();
   });
-  popup.addEventListener("toggle", (event) => { if (event.newState === "closed" && popup.contains(document.activeElement)) opener?.focus(); });
+  popup.addEventListener("toggle", (event) => { if (event.newState === "closed" && popup.contains(document.activeElement)) back(); });
   document.addEventListener("click", (event) => {
     for (const details of all(".person[open], .look[open]")) if (!details.contains(event.target)) details.open = false;
   });

@@ -6,14 +6,17 @@ import { beats, rows } from "./list.js";
 import { stillWaiting } from "./waits.js";
 
 const SILENT_MS = 40_000; // two pings and a half: the stream is dead, whatever the browser thinks
+const CONNECTING_MS = 10_000; // longer than a stream takes to begin, on any network that one can work with
 const RECONNECTING_MS = 3_000; // shorter gaps are nobody's business
+const FIRST_WAIT_MS = 1_000;
 const POLL_MS = 15_000;
 const TRIES_BEFORE_POLLING = 3;
 const LONGEST_WAIT_MS = 15_000;
 
 const WORDS = { live: "Live", reconnecting: "Reconnecting", polling: "Every 15 s" };
 
-let source = null, lastId = "", heardAt = 0, failures = 0, lostAt = 0, refreshing = null, again = false, timer = 0, polled = 0;
+let source = null, lastId = "", triedAt = 0, heardAt = 0, failures = 0, lostAt = 0, refreshing = null, again = false, timer = 0, polled = 0;
+let mine; // how many machines are mine
 
 function sign(state) {
   document.documentElement.dataset.live = state;
@@ -28,12 +31,13 @@ function connect() {
   if (!main.dataset.stream) return;
   source?.close();
   clearTimeout(timer);
+  triedAt = now();
   const url = new URL(main.dataset.stream, location.href);
   if (lastId) url.searchParams.set("after", lastId);
   source = new EventSource(url);
   source.onerror = lost;
-  listen("hello", (data) => { synchronise(data.now); alive(); });
-  listen("resync", (data) => { synchronise(data.now); alive(); refresh(); });
+  listen("hello", hello);
+  listen("resync", (data) => { hello(data); refresh(); });
   listen("ping", (data) => { synchronise(data.now); alive(); stillWaiting(); });
   listen("bye", lost);
   listen("changed", refresh);
@@ -52,6 +56,19 @@ function listen(kind, act, json = true) {
   });
 }
 
+/** The stream begins. It may be for somebody else: in another tab one has logged out, or in as another. */
+function hello(data) {
+  synchronise(data.now);
+  alive();
+  if (data.viewer !== undefined && data.viewer !== document.body.dataset.viewer) reload();
+}
+
+/** The page anew; but a dialog is finished first, since its answer says the same and keeps what was typed. */
+function reload() {
+  const dialog = find("#dialog");
+  if (dialog.open) dialog.addEventListener("close", () => location.reload(), { once: true }); else location.reload();
+}
+
 /** The stream is there. Whatever was missed while it was not has come with it, or is fetched. */
 function alive() {
   if (polled) { polled = 0; refresh(); }
@@ -60,19 +77,21 @@ function alive() {
   sign("live");
 }
 
+/** It broke off, or did not come about; only that counts as a failure. */
 function lost() {
   source?.close();
   source = null;
-  failures += 1;
+  if (lostAt) failures += 1;
   lostAt ||= now();
   clearTimeout(timer);
-  timer = setTimeout(connect, Math.min(LONGEST_WAIT_MS, 500 * 2 ** Math.min(failures, 5)) * (0.75 + Math.random() / 2));
+  timer = setTimeout(connect, Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(failures, 4)) * (0.75 + Math.random() / 2));
   look();
 }
 
 /** How fresh the page is, said in the top bar; and asked for, when no stream comes through. */
 function look() {
-  if (source && now() - heardAt > SILENT_MS && heardAt) { lost(); return; }
+  const silent = now() - Math.max(triedAt, heardAt);
+  if (source && silent > (lostAt ? CONNECTING_MS : SILENT_MS)) { lost(); return; }
   if (!lostAt || now() - lostAt < RECONNECTING_MS) return;
   if (failures < TRIES_BEFORE_POLLING) { sign("reconnecting"); return; }
   if (now() - polled >= POLL_MS) { polled = now(); refresh(); }
@@ -92,10 +111,10 @@ export async function refresh() {
     }
     localise();
     document.dispatchEvent(new Event("refreshed"));
-    if (lostAt) { heardAt = now(); sign("polling"); }
+    if (failures >= TRIES_BEFORE_POLLING) { heardAt = now(); sign("polling"); }
   } else if (answer.status === 401) {
-    location.reload();
-  } else if (lostAt) {
+    reload();
+  } else if (failures >= TRIES_BEFORE_POLLING) {
     sign("stale");
   }
   if (again) { again = false; refresh(); }
@@ -112,19 +131,23 @@ function parts(html) {
     for (const mine of all(`[data-count="${count.dataset.count}"]`)) mine.textContent = count.textContent;
   }
   if (find("#list")) document.title = find("title", fresh)?.textContent ?? document.title;
+  localise();
+  const count = find("output[data-count='mine']", fresh).textContent;
+  if (count !== mine) { mine = count; stillWaiting(); }
   document.dispatchEvent(new Event("refreshed"));
 }
 
 /** Another search or page is shown without a new document: its news, from now on. */
-export function follow(stream) {
+export function follow(stream, at = "") {
   find("#main").dataset.stream = stream;
-  lastId = "";
+  lastId = at;
   connect();
 }
 
 export function startLive() {
   if (!find("#main").dataset.stream) return;
-  heardAt = now();
+  heardAt = lostAt = now();
+  lastId = document.body.dataset.at;
   connect();
   setInterval(look, 1000);
   addEventListener("online", connect);

@@ -48,7 +48,7 @@ export function parse(html) {
   return template.content;
 }
 
-/** Lets an element become like another one, with focus, selection and open menus kept. */
+/** Lets an element become like another one, with focus, selection, open menus and what is being typed kept. */
 export function morph(element, like) {
   if (element.isEqualNode(like)) return;
   window.Idiomorph.morph(element, like, {
@@ -58,12 +58,21 @@ export function morph(element, like) {
       beforeNodeMorphed(old, fresh) {
         if (old.nodeType !== Node.ELEMENT_NODE) return true;
         if (old.tagName === "DETAILS" && old.open) fresh.setAttribute("open", "");
-        if (old.matches(".form-check-input[name='machine']") && old.checked) fresh.checked = true;
-        return !(old.contains(document.activeElement) && old.matches("form, dialog"));
+        if (old.matches("input[name='machine']") && old.checked) fresh.checked = true;
+        if (old.matches("tr.machine")) keepRow(old, fresh);
+        return !(old.matches("form") && isTypedIn(old));
       },
     },
   });
 }
+
+/** What only this window knows of a row: where the keyboard is, and what the search has put away. */
+function keepRow(old, fresh) {
+  for (const mark of ["at", "glow"]) if (old.classList.contains(mark)) fresh.classList.add(mark);
+  fresh.hidden = old.hidden;
+}
+
+const isTypedIn = (form) => form.contains(document.activeElement) && document.activeElement.matches("input, textarea, select");
 
 /** How one says it in a shell. */
 export const quoted = (word) => (/^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
