@@ -114,6 +114,8 @@ class HistoryQuery:
     until_us: int = 0
     before: int = 0
     limit: int = 100
+    kinds: tuple[str, ...] = ()
+    """Any of these; empty for all."""
 
 
 class StoreProblem(PiclusterError):

@@ -66,8 +66,9 @@ class LockedTurn:
         self._store = store
 
     def rows_after(self, revision: int) -> Sequence[Row]:
-        """All rows with a greater revision, by revision; with 0, all."""
-        return rows_after(self._connection, revision)
+        """All rows with a greater revision, by revision; with 0, all. Where nobody else has written since, as always
+        with a single service, the pool's own row says so, and no table is asked."""
+        return [] if revision == self.state.revision else rows_after(self._connection, revision)
 
     def heard(self, names: Iterable[str] | None = None) -> Sequence[Heard]:
         """The presence rows of these machines, or all, in no particular order."""
@@ -414,6 +415,8 @@ def _history(connection: Connection, query: HistoryQuery) -> list[Event]:
     for name in ("machine", "holder", "lease", "kind"):
         if value := getattr(query, name):
             wanted = wanted.where(columns[name] == value)
+    if query.kinds:
+        wanted = wanted.where(columns.kind.in_(query.kinds))
     if query.since_us:
         wanted = wanted.where(columns.at_us >= query.since_us)
     if query.until_us:

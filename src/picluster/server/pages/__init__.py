@@ -9,14 +9,25 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from picluster.server.context import Context
-from picluster.server.pages import access, actions, leasing, live, look, machine, machines, queue, static
+from picluster.server.pages import (
+    access,
+    actions,
+    activity,
+    leasing,
+    live,
+    look,
+    machine,
+    machines,
+    queue,
+    static,
+)
 from picluster.server.pages.dashboard import Dashboard
 from picluster.server.pages.frame import is_part, problem, templates
 
 __all__ = ["Dashboard", "dashboard", "is_part", "problem", "router"]
 
 router = APIRouter(include_in_schema=False)
-for part in (static, access, live, look, machines, machine, queue, leasing, actions):
+for part in (static, access, live, look, machines, machine, queue, activity, leasing, actions):
     router.include_router(part.router)
 
 
