@@ -20,6 +20,7 @@ from playwright.sync_api import Browser
 from tests.browser.boards import RACKS, SMALL, TROUBLE, Board, many
 from tests.browser.chromium import PATIENCE_MS, SIZES, chromium, log_in, shoot, what_is_lacking
 from tests.browser.pool import Pool, pool_of, with_a_queue
+from tests.browser.week import write_week
 
 FOLDER = Path(__file__).parent.parent / ".screenshots"
 
@@ -30,9 +31,16 @@ def _as_it_is(pool: Pool) -> None:
     """Nobody waits."""
 
 
+def _with_a_week(pool: Pool) -> None:
+    """Two of the boards have been there for a while: one that ann has, and a free one."""
+    write_week(pool.folder, "pi5-rack-a-02")
+    write_week(pool.folder, "pi5-rack-a-01")
+
+
 POOLS: dict[str, tuple[Sequence[Board], Callable[[Pool], None]]] = {
     "empty": ((), _as_it_is),
     "8": (SMALL, _as_it_is),
+    "week": (SMALL, _with_a_week),
     "24": (RACKS, with_a_queue),
     "300": (many(300), _as_it_is),
     "trouble": (TROUBLE, _as_it_is),
@@ -58,12 +66,24 @@ class Shot:
 
 
 SHOTS = (
-    Shot("machines", "/", pools=tuple(POOLS), sizes=tuple(SIZES)),
+    Shot("machines", "/", pools=("empty", "8", "24", "300", "trouble"), sizes=tuple(SIZES)),
     Shot("no-match", "/?q=model:pi6", sizes=("desktop",)),
     Shot("bad-search", "/?q=modle:pi5", sizes=("desktop",)),
     Shot("machines-of-a-stranger", "/", pools=("8",), by=""),
     Shot("machines-of-a-reader", "/", pools=("8",), by="vic"),
     Shot("machines-of-a-user", "/", pools=("8",), by="bob"),
+    Shot("machine", "/m/pi5-rack-a-02", pools=("week",), sizes=tuple(SIZES)),
+    Shot("machine-of-others", "/m/pi5-rack-a-04", pools=("8",)),
+    Shot("machine-free", "/m/pi5-rack-a-01", pools=("week",)),
+    Shot("machine-pending", "/m/pi5-rack-a-07", pools=("8",)),
+    Shot("machine-offline", "/m/pi5-rack-a-01", pools=("trouble",)),
+    Shot("machine-weak", "/m/pi5-rack-a-05", pools=("trouble",)),
+    Shot("machine-week", "/m/pi5-rack-a-01/health?span=7d", pools=("week",)),
+    Shot("machine-table", "/m/pi5-rack-a-01/health?as=table", pools=("week",)),
+    Shot("machine-history", "/m/pi5-rack-a-02/history", pools=("week",)),
+    Shot("machine-runs", "/m/pi5-rack-a-01/runs", pools=("week",)),
+    Shot("machine-use", "/m/pi5-rack-a-02/use", pools=("week",)),
+    Shot("machine-gone", "/m/pi5-rack-z-99", pools=("8",), sizes=("desktop",)),
     Shot("login", "/login", pools=("8",), by=""),
 )
 

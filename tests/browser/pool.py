@@ -46,8 +46,10 @@ ROLES = {"ann": "operator", "bob": "user", "dana": "operator", "vic": "viewer"}
 class Pool:
     """A running service with some boards, and everybody's credentials."""
 
-    def __init__(self, running: ServiceProcess) -> None:
+    def __init__(self, running: ServiceProcess, folder: Path) -> None:
         self.service = running
+        self.folder = folder
+        """Where its database is."""
         self.boards: dict[str, Board] = {}
         self._tokens: dict[tuple[str, str], str] = {}
         self._http = httpx2.Client(base_url=running.address, timeout=PATIENCE_S)
@@ -173,13 +175,16 @@ class Pool:
 def pool_of(boards: Sequence[Board], folder: Path, **settings: str) -> Iterator[Pool]:
     """A service on a free port with these boards in their states, for the time of the block."""
     gone = [board for board in boards if board.gone_s]
-    with service(*on_sqlite(folder), **HASTE) as running, closing(Pool(running)) as hasty:
+    with service(*on_sqlite(folder), **HASTE) as running, closing(Pool(running, folder)) as hasty:
         for board in gone:
             hasty.add(board)
         until(lambda: all(hasty.machine(board.name)["presence"] == "offline" for board in gone))
         running.stop()
     _write_past(folder / "picluster.db", boards)
-    with service(*on_sqlite(folder), **{**PATIENCE, **settings}) as running, closing(Pool(running)) as pool:
+    with (
+        service(*on_sqlite(folder), **{**PATIENCE, **settings}) as running,
+        closing(Pool(running, folder)) as pool,
+    ):
         pool.boards = {board.name: board for board in gone}
         for board in boards:
             if not board.gone_s:

@@ -10,6 +10,7 @@ import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
+from markupsafe import Markup
 from starlette.responses import Response
 
 from picluster.pool.health import number
@@ -22,10 +23,12 @@ from picluster.server.pages.gzipped import compressed
 from picluster.server.pages.identity import identity, memory_bytes
 from picluster.server.pages.lease_card import lease_card
 from picluster.server.pages.rows import HOT_C, labels_of, model_of, ssh_line, system_of
+from picluster.server.pages.sentences import HIGHLIGHTS, told
 from picluster.server.pages.series import SPANS, USUAL, Series, Span
 from picluster.server.pages.viewer import Viewer, viewer_of
 from picluster.server.pages.ways import ways
 from picluster.server.v1.common import InContext
+from picluster.store import HistoryQuery
 
 router = APIRouter(include_in_schema=False)
 
@@ -39,6 +42,7 @@ TABS = (
 
 LAST_RUNS = 3
 RUNS_ON_A_PAGE = 25
+EVENTS_ON_A_PAGE = 50
 
 MOST_SAMPLES = 30_000
 """Of a chart: a day of beats every ten seconds, the most that are kept, and six days in spans."""
@@ -54,6 +58,12 @@ async def overview(request: Request, context: InContext, name: str) -> Response:
 async def health(request: Request, context: InContext, name: str) -> Response:
     """Charts over `span`, or the same numbers `as=table`."""
     return await _tab(request, context, name, "/health", "machine_health.html", _health)
+
+
+@router.get("/m/{name}/history")
+async def history(request: Request, context: InContext, name: str) -> Response:
+    """What happened to it, newest first."""
+    return await _tab(request, context, name, "/history", "machine_history.html", _history)
 
 
 @router.get("/m/{name}/runs")
@@ -115,7 +125,7 @@ def _common(context: Context, machine: Machine, viewer: Viewer, tab: str) -> dic
         "system": system_of(machine),
         "labels": labels_of(machine),
         "ssh": ssh_line(machine),
-        "beats": rows.cells(machine.name)[2],
+        "beats": Markup(rows.cells(machine.name)[2]),  # noqa: S704  made of our own drawings and numbers
         "beat_s": context.settings.beat_s,
         "now_us": now_us,
     }
@@ -146,15 +156,26 @@ async def _health(request: Request, context: Context, machine: Machine, viewer: 
     }
 
 
+async def _history(request: Request, context: Context, machine: Machine, viewer: Viewer) -> dict[str, Any]:
+    query = HistoryQuery(
+        machine=machine.name, kinds=HIGHLIGHTS, before=_before(request), limit=EVENTS_ON_A_PAGE
+    )
+    found = await asyncio.to_thread(context.store.history, query)
+    older = found[-1].revision if len(found) >= EVENTS_ON_A_PAGE else 0
+    return {"events": told(found), "older": older, "later": query.before}
+
+
 async def _runs(request: Request, context: Context, machine: Machine, viewer: Viewer) -> dict[str, Any]:
-    after = request.query_params.get("after", "")
-    before = int(after) if after.isdecimal() and len(after) < 19 else 0
+    before = _before(request)
     found = await _some_runs(context, machine, before, RUNS_ON_A_PAGE)
-    return {
-        "runs": found,
-        "after": found[-1].revision if len(found) >= RUNS_ON_A_PAGE else 0,
-        "later": before,
-    }
+    older = found[-1].revision if len(found) >= RUNS_ON_A_PAGE else 0
+    return {"runs": found, "older": older, "later": before}
+
+
+def _before(request: Request) -> int:
+    """Where the page before this one ended; 0 for the newest."""
+    after = request.query_params.get("after", "")
+    return int(after) if after.isascii() and after.isdecimal() and len(after) < 19 else 0
 
 
 async def _use(request: Request, context: Context, machine: Machine, viewer: Viewer) -> dict[str, Any]:

@@ -112,7 +112,7 @@ export async function refresh() {
     localise();
     document.dispatchEvent(new Event("refreshed"));
     if (failures >= TRIES_BEFORE_POLLING) { heardAt = now(); sign("polling"); }
-  } else if (answer.status === 401) {
+  } else if (answer.status === 401 || answer.status === 404) { // logged out; or what it shows is no more
     reload();
   } else if (failures >= TRIES_BEFORE_POLLING) {
     sign("stale");

@@ -7,32 +7,39 @@ import { moment, now, span } from "./times.js";
 
 const AGAIN_MS = 30_000; // a beat
 const LEFT = 44, RIGHT = 10, CAPS = 24, AXIS = 26;
+const ROOM = 1.06; // above the highest tick of a load
 const CLOSE_PX = 4; // marks nearer than this are one
 const SVG = "http://www.w3.org/2000/svg";
 
 const PLOTS = [
   {
-    key: "temperature", word: "Temperature", height: 118 + CAPS, above: CAPS, below: 0,
+    key: "temperature", word: "Temperature", height: 126 + CAPS, above: CAPS, below: 0,
     text: (value) => `${value.toFixed(0)}°`,
     range: (low, high) => [Math.min(40, Math.floor(low / 10) * 10), high > 68 ? Math.max(86, Math.ceil(high / 2) * 2 + 2) : Math.max(60, Math.ceil(high / 10) * 10)],
     ticks: (min, max) => steps(min, max, 20),
     told: (last, highest) => `${last}, ${highest} highest`,
   },
   {
-    key: "load", word: "Load", height: 72, above: 4, below: 0,
+    key: "load", word: "Load", height: 82, above: 8, below: 0,
     text: (value) => value.toFixed(2),
-    range: (low, high) => [0, high <= 1 ? 1 : high <= 2 ? 2 : Math.ceil(high / 4) * 4],
-    ticks: (min, max) => [0, max / 2, max],
+    range: (low, high) => [0, round(high) * ROOM],
+    ticks: (min, max) => [0, max / ROOM / 2, max / ROOM],
     told: (last, highest, series) => (series.cpus ? `${last}, of ${series.cpus} cores` : last),
   },
   {
-    key: "memory", word: "Memory in use", height: 64 + AXIS, above: 4, below: AXIS,
+    key: "memory", word: "Memory in use", height: 70 + AXIS, above: 8, below: AXIS,
     text: (value) => `${value.toFixed(0)} %`,
     range: (low, high) => [0, high > 48 ? 100 : 50],
-    ticks: (min, max) => [0, max],
+    ticks: (min, max) => [0, max / 2, max],
     told: (last, highest) => `${last}, ${highest} highest`,
   },
 ];
+
+/** A number that is good for a half, and hardly less than this. */
+function round(high) {
+  const good = [1, 2, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256].find((number) => number * ROOM >= high);
+  return good ?? 2 ** Math.ceil(Math.log2(high));
+}
 
 function steps(min, max, step) {
   const found = [];
@@ -62,13 +69,13 @@ function draw() {
   figure.setAttribute("aria-label", series.sentence);
   if (!series.at.length) { figure.append(paragraph(series.sentence)); return; }
   const under = figure.appendChild(document.createElementNS(SVG, "svg"));
-  under.setAttribute("class", "under");
+  under.setAttribute("class", "behind");
   const known = PLOTS.filter((plot) => series[plot.key][0].some((value) => value !== null));
   known.forEach((plot, index) => {
     drawn.push(chart(plot, index === known.length - 1));
     if (index === 0) figure.append(Object.assign(document.createElement("div"), { className: "lane" }));
   });
-  background(under);
+  requestAnimationFrame(() => background(under)); // when the charts have found their places
 }
 
 function paragraph(text) {
@@ -97,7 +104,7 @@ function options(plot, isLast, told) {
   const usual = summary(plot);
   told.textContent = usual;
   return {
-    width: figure.clientWidth, height: base, padding: [plot.above, RIGHT, isLast ? 0 : 2, 0],
+    width: figure.clientWidth, height: base, padding: [plot.above, RIGHT, isLast ? 0 : 8, 0],
     legend: { show: false },
     cursor: { sync: { key: "machine" }, y: false, drag: { x: false, y: false }, points: { size: 5, fill: ink, width: 0 } },
     scales: { x: { time: true, range: () => [series.since, series.until] }, y: { range: () => bounds } },
@@ -142,7 +149,7 @@ function tell(plot, drawing, told, usual) {
 
 function axisWord(at) {
   const then = new Date(at * 1000);
-  if (series.until - at < 60) return "now";
+  if (series.until - at < (series.until - series.since) * 0.06) return ""; // there stands "now"
   const midnight = !then.getHours() && !then.getMinutes();
   return series.span === "7d" || midnight ? DAY.format(then) : CLOCK.format(then);
 }
@@ -169,6 +176,7 @@ function background(under) {
   leases(put, x, places);
   hotLine(put, places);
   lane(put, x, places);
+  put("text", { class: "now-word", x: figure.clientWidth - RIGHT, y: places.at(-1).bottom + 19, "text-anchor": "end" }, "now");
 }
 
 function leases(put, x, places) {
@@ -180,17 +188,24 @@ function leases(put, x, places) {
     put("line", { class: `cap${mine}`, x1: from, x2: to, y1: top - 1, y2: top - 1 });
     if (from < end) continue;
     const word = put("text", { class: `cap-word${mine}`, x: from, y: top - 8 }, lease.holder);
-    fit(word, Math.max(to - from, 40), LEFT + figure.clientWidth - LEFT - RIGHT - from);
-    end = from + word.getComputedTextLength() + 8;
+    end = Math.max(to, from + place(word, from, to, end)) + 8;
   }
 }
 
-/** A word that has no room is cut; it may stand out over its lease as long as nothing follows. */
-function fit(word, least, most) {
-  const whole = word.textContent;
-  for (let length = whole.length; length > 1 && word.getComputedTextLength() > Math.min(Math.max(least, 120), most); length -= 1) {
-    word.textContent = `${whole.slice(0, length - 1)}…`;
+/** The word stands above its lease, or, at the right end, before it; how wide it came to be. */
+function place(word, from, to, end) {
+  const right = figure.clientWidth - RIGHT;
+  if (from + word.getComputedTextLength() > right && to > right - 60) {
+    word.setAttribute("x", to);
+    word.setAttribute("text-anchor", "end");
+    if (to - word.getComputedTextLength() < end) word.remove();
+    return to - from;
   }
+  const whole = word.textContent, most = Math.max(to - from, 120);
+  for (let length = whole.length - 1; length > 1 && word.getComputedTextLength() > most; length -= 1) {
+    word.textContent = `${whole.slice(0, length)}…`;
+  }
+  return word.getComputedTextLength();
 }
 
 function hotLine(put, places) {
@@ -198,37 +213,47 @@ function hotLine(put, places) {
   if (temperature.scales.y.max < hot || !series.temperature[0].some((value) => value !== null)) return;
   const y = places[0].top + temperature.valToPos(hot, "y");
   put("line", { class: "hot-line", x1: LEFT, x2: figure.clientWidth - RIGHT, y1: y, y2: y });
+  find(".plot-head", figure).append(Object.assign(document.createElement("span"), { className: "hot-key", textContent: `throttles at ${hot}°` }));
 }
 
-/** Throttling and voltage as ticks, reboots as a sign and a line through all charts. */
+/** Throttling and voltage as ticks, reboots as a sign and a line through all charts, each with its word where there is room. */
 function lane(put, x, places) {
-  const y = places[0].bottom + 14, right = figure.clientWidth - RIGHT;
+  const y = places[0].bottom + 20, right = figure.clientWidth - RIGHT;
   put("line", { class: "lane-line", x1: LEFT, x2: right, y1: y, y2: y });
-  marks(put, x, y, [...series.throttled, ...series.under_voltage].sort((one, other) => one - other));
+  const taken = [];
   for (const at of series.reboots) {
     const middle = x(at);
     put("line", { class: "reboot", x1: middle, x2: middle, y1: places[0].top, y2: places.at(-1).bottom });
     put("circle", { class: "reboot-sign", cx: middle, cy: y, r: 4.5 });
+    taken.push([middle - 8, middle + 8]);
   }
-  const last = series.reboots.at(-1);
-  if (last) words(put, "reboot-word", x(last), y, right, series.reboots.length > 1 ? `rebooted ${series.reboots.length}×` : "rebooted");
-}
-
-function marks(put, x, y, times) {
-  let before = -CLOSE_PX;
-  for (const at of times) {
-    if (x(at) - before < CLOSE_PX) continue;
-    before = x(at);
-    put("line", { class: "mark", x1: before, x2: before, y1: y - 7, y2: y + 7 });
-  }
+  const ticks = marks(put, x, y);
+  taken.push(...ticks.map((at) => [at - 3, at + 3]));
   const said = [[series.throttled, "throttled"], [series.under_voltage, "under-voltage"]].filter(([found]) => found.length).map(([found, word]) => `${word} ${found.length}×`);
-  if (said.length) words(put, "mark-word", before, y, figure.clientWidth - RIGHT, said.join(", "));
+  if (ticks.length) words(put, "mark-word", [ticks.at(-1), ticks[0]], y, taken, said.join(", "));
+  const reboots = series.reboots.map(x);
+  if (reboots.length) words(put, "reboot-word", [reboots.at(-1), reboots[0]], y, taken, reboots.length > 1 ? `rebooted ${reboots.length}×` : "rebooted");
 }
 
-/** Right of a mark, or left of it where there is no room. */
-function words(put, kind, beside, y, right, text) {
-  const word = put("text", { class: kind, x: beside + 10, y: y + 4 }, text);
-  if (beside + 10 + word.getComputedTextLength() > right) { word.setAttribute("x", beside - 10); word.setAttribute("text-anchor", "end"); }
+/** Where the ticks came to stand. */
+function marks(put, x, y) {
+  const found = [];
+  for (const at of [...series.throttled, ...series.under_voltage].map(x).sort((one, other) => one - other)) {
+    if (at - (found.at(-1) ?? -CLOSE_PX) < CLOSE_PX) continue;
+    found.push(at);
+    put("line", { class: "mark", x1: at, x2: at, y1: y - 7, y2: y + 7 });
+  }
+  return found;
+}
+
+/** Right of the last mark or left of the first, where nothing else stands; the table has it in any case. */
+function words(put, kind, [last, first], y, taken, text) {
+  const word = put("text", { class: kind, x: last + 10, y: y + 4 }, text), length = word.getComputedTextLength();
+  const free = (from) => from > LEFT && from + length < figure.clientWidth - RIGHT && taken.every(([begin, end]) => end < from || begin > from + length);
+  const from = [last + 10, first - 10 - length].find(free);
+  if (from === undefined) { word.remove(); return; }
+  word.setAttribute("x", from);
+  taken.push([from, from + length]);
 }
 
 // Numbers come, and come again
@@ -258,6 +283,8 @@ function shrink() {
     const over = 100 * Math.min(1, Math.max(0, (now() - since) / (until - since)));
     find(".left", bar).setAttribute("x", `${over}%`);
     find(".left", bar).setAttribute("width", `${100 - over}%`);
+    find("text", bar).setAttribute("x", `${over}%`);
+    find("text", bar).classList.toggle("aside", over < 15 || over > 85);
   }
 }
 
