@@ -114,3 +114,14 @@ def test_the_last_change_is_told() -> None:
     lately = pool.glance.lately
     assert lately.last == ("ann gave back pi-1", 20)
     assert (lately.freed_us, lately.after) == ({"pi-1": 20}, {"pi-1": "ann"})
+
+
+def test_a_machine_that_is_set_aside_no_more_is_told_of() -> None:
+    """Its own row stays the same; an open page would show it as set aside for ever."""
+    pool = Pool()
+    pool.publish(machine("pi-1"), lease(1, state=LeaseState.WAITING, set_aside=("pi-1",)))
+    before = pool.revision
+    assert (pool.glance.now.states, pool.glance.let_go_after(0)) == ({"pi-1": "set_aside"}, [])
+    pool.publish(lease(1, state=LeaseState.WAITING))
+    assert (pool.glance.now.states, pool.glance.let_go_after(before)) == ({"pi-1": "free"}, ["pi-1"])
+    assert pool.glance.let_go_after(pool.revision) == []

@@ -22,7 +22,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request
 from starlette.responses import Response, StreamingResponse
 
-from picluster.errors import NotAuthenticated, PiclusterError
+from picluster.errors import NotAuthenticated, PiclusterError, Unavailable
 from picluster.pool.model import Lease, Machine
 from picluster.server.context import Context
 from picluster.server.http import encode
@@ -67,27 +67,36 @@ class Watching:
         return any(f"{key}{sign}" in self.q for key in LIVE_KEYS for sign in "<>:")
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What beats have changed in a few seconds."""
+
+    number: int
+    names: set[str]
+    told: bytes
+
+
 class Live:
     """What is made once for all viewers of one kind."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._batches: deque[tuple[int, bytes]] = deque(maxlen=BATCHES)
+        self._batches: deque[Batch] = deque(maxlen=BATCHES)
         self._number = 0
         self._made_at = 0.0
         self._strips: dict[str, str] = {}
         self._parts: OrderedDict[tuple[object, ...], str] = OrderedDict()
         self.streams = 0
 
-    def beats(self, after: int, now: float) -> tuple[int, list[bytes]]:
+    def beats(self, after: int, now: float) -> tuple[int, list[Batch]]:
         """(number of the newest telling, those after `after`); a new one is made when it is time."""
         if now - self._made_at >= BEATS_S:
             self._made_at = now
             stirred = self._context.dashboard.trends.taken()
             if stirred:
                 self._number += 1
-                self._batches.append((self._number, event("beats", "", self._told(stirred))))
-        return self._number, [data for number, data in self._batches if number > after]
+                self._batches.append(Batch(self._number, stirred, event("beats", "", self._told(stirred))))
+        return self._number, [batch for batch in self._batches if batch.number > after]
 
     def _told(self, names: set[str]) -> bytes:
         """`{name: [temperature, load, beats or null]}`: a strip only when it looks different, since most stay green."""
@@ -124,6 +133,10 @@ async def stream(
     viewer = viewer_of(request)
     if not (viewer.known or (page == "machines" and may_read(context, viewer))):
         raise NotAuthenticated("This page needs a login.", "Log in again.")
+    if context.dashboard.live.streams >= MOST_STREAMS:
+        raise Unavailable(
+            f"{MOST_STREAMS} pages are open already.", "This one asks every 15 seconds instead."
+        )
     watching = Watching(viewer, page, q, machine)
     start = resumed(context, last_event_id or after)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -156,13 +169,11 @@ async def _told(
                     return
                 now = clock()
                 if view.revision > position and now - flushed >= FLUSH_S:
-                    changed, position, flushed = view.changes_after(position), view.revision, now
-                    yield _news(context, watching, changed, f"{epoch}.{position}")
+                    before, position, flushed = position, view.revision, now
+                    yield _news(context, watching, view.changes_after(before), before, f"{epoch}.{position}")
                 beats, batches = live.beats(beats, now)
-                if batches and watching.page == "machines":
-                    yield event("changed", "", b"{}") if watching.by_beats else b"".join(batches)
-                elif batches and watching.machine:
-                    yield b"".join(batches)
+                if batches:
+                    yield _beaten(context, watching, batches)
                 if now - pinged >= PING_S:
                     pinged = now
                     yield event("ping", "", encode({"now": context.wall_us() // 1000}))
@@ -174,10 +185,22 @@ async def _told(
         context.metrics.streams.dec()
 
 
-def _news(context: Context, watching: Watching, changed: list[Machine | Lease], at: str) -> bytes:
-    """One flush: what this page shows of what has changed."""
+def _beaten(context: Context, watching: Watching, batches: list[Batch]) -> bytes:
+    """What this page shows of the beats that have come."""
+    if watching.page == "machines":
+        return event("changed", "", b"{}") if watching.by_beats else b"".join(batch.told for batch in batches)
+    if any(watching.machine in batch.names for batch in batches):
+        cells = context.dashboard.rows.cells(watching.machine)
+        return event("beats", "", encode({watching.machine: cells}))
+    return b""
+
+
+def _news(
+    context: Context, watching: Watching, changed: list[Machine | Lease], before: int, at: str
+) -> bytes:
+    """One flush: what this page shows of what has changed since the revision `before`."""
     parts = event("parts", "", context.dashboard.live.parts(watching.viewer))
-    names = _touched(context, changed)
+    names = _touched(context, changed, before)
     if watching.page == "machines":
         if len(names) > MOST_ROWS:
             return parts + event("changed", at, b"{}")
@@ -187,9 +210,9 @@ def _news(context: Context, watching: Watching, changed: list[Machine | Lease], 
     return parts + event("changed", at, b"{}")
 
 
-def _touched(context: Context, changed: list[Machine | Lease]) -> list[str]:
+def _touched(context: Context, changed: list[Machine | Lease], before: int) -> list[str]:
     """The machines whose rows look different after these changes, each once."""
-    found: dict[str, None] = {}
+    found = dict.fromkeys(context.dashboard.glance.let_go_after(before))
     for row in changed:
         names = (row.name,) if isinstance(row, Machine) else (*row.machines, *row.set_aside)
         found.update(dict.fromkeys(names))

@@ -157,6 +157,7 @@ class Glance:
         self._touched: set[str] = set()
         self._aside: dict[str, tuple[str, ...]] = {}
         """What is set aside for each waiting lease: the machines of which it says no more are touched, too."""
+        self._let_go: dict[str, int] = {}
         self._overview = Overview()
         self.lately = Lately()
         view.listeners.append(self._see)
@@ -183,6 +184,16 @@ class Glance:
             if isinstance(row, Machine):
                 self._touched.add(row.name)
             elif isinstance(row, Lease):
-                self._touched.update(row.machines, row.set_aside, self._aside.pop(row.id, ()))
-                if row.set_aside:
-                    self._aside[row.id] = row.set_aside
+                self._touched.update(row.machines, row.set_aside)
+                self._set_aside(row)
+
+    def _set_aside(self, lease: Lease) -> None:
+        before = self._aside.pop(lease.id, ())
+        if lease.set_aside:
+            self._aside[lease.id] = lease.set_aside
+        self._touched.update(before)
+        self._let_go.update((name, lease.revision) for name in before if name not in lease.set_aside)
+
+    def let_go_after(self, revision: int) -> list[str]:
+        """Machines that were set aside and are no more, since then: no row of their own says so."""
+        return [name for name, at in self._let_go.items() if at > revision]
