@@ -13,6 +13,7 @@ from picluster.server.pages import (
     access,
     actions,
     activity,
+    adding,
     leasing,
     live,
     look,
@@ -27,7 +28,7 @@ from picluster.server.pages.frame import is_part, problem, templates
 __all__ = ["Dashboard", "dashboard", "is_part", "problem", "router"]
 
 router = APIRouter(include_in_schema=False)
-for part in (static, access, live, look, machines, machine, queue, activity, leasing, actions):
+for part in (static, access, live, look, machines, machine, queue, activity, adding, leasing, actions):
     router.include_router(part.router)
 
 

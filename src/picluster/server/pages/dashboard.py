@@ -9,6 +9,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from picluster.server.context import Context
+from picluster.server.pages.join_tokens import JoinTokens
 from picluster.server.pages.live import Live
 from picluster.server.pages.overview import Glance
 from picluster.server.pages.rows import Rows
@@ -25,6 +26,7 @@ class Dashboard:
         self.trends = Trends(context.settings.beat_s)
         self.rows = Rows(context, templates, self.glance, self.trends)
         self.live = Live(context)
+        self.join_tokens = JoinTokens(context)
         context.view.hearers.append(self.trends.hear)
 
     async def remember(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import Request
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from picluster import __version__
 from picluster.errors import NotAuthenticated, PiclusterError
@@ -54,8 +54,11 @@ def is_part(request: Request) -> bool:
     return "hx-request" in request.headers
 
 
-def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
-    """A page, or the part of it that the script asked for."""
+def page(
+    request: Request, template: str, status: int = 200, *, secret: bool = False, **values: Any
+) -> Response:
+    """A page, or the part of it that the script asked for. One that shows a secret is not compressed: its length would
+    tell about it."""
     context = context_of(request)
     viewer = values.pop("viewer", None) or viewer_of(request)
     html = templates.get_template(template).render(
@@ -70,6 +73,8 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> R
         parts=parts_of(context, viewer),
         **values,
     )
+    if secret:
+        return HTMLResponse(html, status, SAFE_HEADERS)
     return compressed(request, html, status, SAFE_HEADERS)
 
 

@@ -94,10 +94,16 @@ def _in_order(token: Token) -> tuple[int, str]:
 async def make_token(ask: TokenRequest, context: InContext, actor: Viewer) -> Response:
     """A new token. Its text is in this answer and nowhere else. People make personal ones for themselves, with their own
     role at most; operators make join tokens, and admins all kinds."""
+    issued, text = await make(context, actor, ask)
+    return answer(token_answer(issued, text), 201)
+
+
+async def make(context: Context, actor: Actor, ask: TokenRequest) -> tuple[Token, str]:
+    """A new token for somebody who asks: the row, and the text that is shown this once. Raises `NotAllowed`, or
+    `Malformed` that names every bad field."""
     _raise_unless_allowed(context, actor, ask)
     raise_problems(ask.problems())
-    issued, text = await issue(context, actor, ask)
-    return answer(token_answer(issued, text), 201)
+    return await issue(context, actor, ask)
 
 
 def _raise_unless_allowed(context: Context, actor: Actor, ask: TokenRequest) -> None:
@@ -144,6 +150,12 @@ def _no_later(context: Context, actor: Actor, expires_us: int) -> int:
 @router.delete("/tokens/{token_id}", response_model=TokenAnswer)
 async def revoke_token(token_id: str, context: InContext, actor: Viewer) -> Response:
     """End a token: one's own, or as an admin any. Repeating is the same answer."""
+    return answer(token_answer(await revoke(context, actor, token_id)))
+
+
+async def revoke(context: Context, actor: Actor, token_id: str) -> Token:
+    """It works no more. Raises `NotAllowed` for whoever is not admin, unless it is their own."""
     if not own(context, actor, context.view.roster.tokens.get(token_id)):
         require(actor, Role.ADMIN)
-    return answer(token_answer(await context.coordinator.ask(RevokeToken(actor, token_id))))
+    ended: Token = await context.coordinator.ask(RevokeToken(actor, token_id))
+    return ended
