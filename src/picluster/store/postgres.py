@@ -78,6 +78,12 @@ SETTINGS = text(
 )
 WAL_FILE = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 SYSTEM = "SELECT system_identifier FROM pg_control_system()"
+GOING_TRIES = 10
+"""At a tenth of a second: far longer than PostgreSQL takes to end a connection."""
+
+GO_ON = text("SELECT pg_sleep(0.1), pg_stat_clear_snapshot()")
+"""Within a transaction, who is connected is looked up once unless one asks anew."""
+
 OTHERS = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
     " AND application_name LIKE :all AND application_name <> :ours"
@@ -174,14 +180,19 @@ class PostgresStore(SqlStore):
         connection.execute(NOTIFY, {"channel": CHANNEL, "notice": f"{self._instance}:{revision}"})
 
     def _alone_there(self, connection: Connection) -> None:
-        others = connection.execute(
-            OTHERS, {"all": f"{APPLICATION}%", "ours": self._parameters["application_name"]}
-        ).scalar_one()
-        if others:
-            raise StoreProblem(
-                f"{others} connections of running services are open to this database",
-                hint="Stop every replica first.",
-            )
+        """A connection that was closed a moment ago is still shown until its process has ended: so it asks again."""
+        for _ in range(GOING_TRIES):
+            if not self._others(connection):
+                return
+            connection.execute(GO_ON)
+        raise StoreProblem(
+            f"{self._others(connection)} connections of running services are open to this database",
+            hint="Stop every replica first.",
+        )
+
+    def _others(self, connection: Connection) -> int:
+        ours = {"all": f"{APPLICATION}%", "ours": self._parameters["application_name"]}
+        return int(connection.execute(OTHERS, ours).scalar_one())
 
     # Connections
 
