@@ -128,6 +128,15 @@ def test_names_are_made_unique() -> None:
     assert names == ["raspberrypi", "raspberrypi-2", "RaspberryPi-3"]
 
 
+def test_a_board_that_moves_says_from_where(day: Day) -> None:
+    """So that its page can say which addresses it has had; a beat from the same place is no move."""
+    day.beats("advisory", address="10.0.0.77")
+    day.beats("advisory", address="10.0.0.78")
+    day.beats("advisory", address="10.0.0.78")
+    moves = [event.detail for event in day.record if event.kind == "machine.moved"]
+    assert [(move["was"], move["address"]) for move in moves][1:] == [("10.0.0.77", "10.0.0.78")]
+
+
 def test_an_address_names_the_board_seen_there_last(day: Day) -> None:
     """An address goes from one board to another with the next lease of the router."""
     address = day.machine("advisory").address

@@ -29,6 +29,17 @@ MENDS = {
 """Verbs that put a machine right, and the words of their buttons; in this order the first is filled."""
 
 
+TO_DO = {
+    "free": "Nobody has it. Lock it, and it is yours until you unlock it or its time is over.",
+    "offline": "Look at its power and its network. With its next beat it is back by itself.",
+    "quarantined": "Its health says since when. Mend it, or put it back as it is.",
+    "attention": "Somebody has to look at it before others get it.",
+    "pending": "Compare its host key with what stands on the board, then let it in.",
+    "drained": "Whoever took it out of service knows why; an operator puts it back.",
+}
+"""What comes next for a machine that nobody has, by its state; the rules see to the others."""
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseCard:
     """All that the card shows."""
@@ -39,6 +50,7 @@ class LeaseCard:
     holding: Holding | None
     story: tuple[Any, Any]
     """What happened, and what follows, where no holder tells it."""
+    to_do: str
     extend: str
     """The word of the button; empty where there is nothing to extend."""
     actions: Sequence[Action]
@@ -66,6 +78,7 @@ def lease_card(context: Context, machine: Machine, viewer: Viewer) -> LeaseCard:
         lease,
         holding,
         ("", "") if state.key in ("free", "mine", "locked") else rows.story(machine, lease),
+        TO_DO.get(state.key, ""),
         _extend(lease, holding) if mine else "",
         _actions(context, machine, viewer, lease, state),
         _afterwards(machine) if lease else "",
@@ -124,13 +137,15 @@ def _actions(
         return [Action("lock", "Lock", f"{home}/lock", filled=True)]
     can = {verb.name for verb in possible(context, machine, viewer.role)}
     mends = [Action(name, word, f"{home}/{name}") for name, word in MENDS.items() if name in can]
-    if state.key not in ("offline", "quarantined", "attention", "drained", "pending"):
+    if state.key not in TO_DO:
         mends = []  # the power of a board that is well is switched from the menu
     if lease is not None and lease.holder == viewer.name:
         return mends
     waits = [Action("wait", "Wait for it", f"{home}/wait")]
     takes = [Action("take", "Take back", f"{home}/take")] if lease and "take" in can else []
-    return _first_filled(mends) + waits + takes if mends else _first_filled(waits) + takes
+    if state.key in TO_DO:
+        return _first_filled(mends) + waits + takes
+    return _first_filled(waits) + takes
 
 
 def _first_filled(actions: list[Action]) -> list[Action]:
