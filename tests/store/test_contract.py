@@ -386,6 +386,32 @@ def test_history_is_newest_first_and_asks_exactly(store: SqlStore) -> None:
     assert store.history(HistoryQuery(machine="pi-1", holder="bob")) == []
 
 
+def test_history_of_several_kinds(store: SqlStore) -> None:
+    happened = [event(number, "pi-1", kind=kind) for number, kind in enumerate(("a", "b", "c", "b"), 1)]
+    write(store, happened=happened)
+    assert [one.kind for one in store.history(HistoryQuery(kinds=("a", "b")))] == ["b", "b", "a"]
+    assert store.history(HistoryQuery(kinds=("d",))) == []
+
+
+def test_events_between_two_times_come_oldest_first(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many, in pieces, and no more than asked for; those of one moment in the order in which they were told."""
+    monkeypatch.setattr(sql, "PIECE", 2)
+    times = (30, 10, 20, 20, 40)
+    happened = [event(number, f"pi-{number}", at_us=at_us) for number, at_us in enumerate(times, 1)]
+    write(store, happened=[*happened, event(9, "pi-9", at_us=25, kind="other")])
+    found = list(store.events_between(10, 40, ("granted",), 100))
+    assert [one.machine for one in found] == ["pi-2", "pi-3", "pi-4", "pi-1"]
+    assert list(store.events_between(10, 40, ("granted",), 3)) == found[:3]
+
+
+def test_reading_events_leaves_the_store_free_when_it_is_given_up(store: SqlStore) -> None:
+    write(store, happened=[event(number, "pi-1", at_us=number) for number in range(1, 4)])
+    reading = store.events_between(0, 9, ("granted",), 100)
+    next(reading)
+    reading.close()
+    write(store, machine("pi-1", 9))
+
+
 def test_pages_of_history_miss_nothing(store: SqlStore) -> None:
     """The next page starts before a revision, so no page ends within one."""
     happened = [event(revision, f"pi-{i}") for revision in (1, 2, 3, 4) for i in range(3)]

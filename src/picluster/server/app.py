@@ -44,7 +44,7 @@ from picluster.server.pages import router as pages
 from picluster.server.pages.static import router as static
 from picluster.server.power import Power
 from picluster.server.settings import Settings
-from picluster.server.v1 import backup, events, joining, leases, machines, people, tokens
+from picluster.server.v1 import backup, events, joining, leases, machines, people, reports, tokens
 from picluster.server.v1.beats import Beats, beat_path
 from picluster.server.view import View
 from picluster.store import Store, StoreProblem
@@ -100,7 +100,7 @@ class Service:
         api = FastAPI(title="picluster", version=__version__, lifespan=None)
         api.state.context = self.context
         v1 = APIRouter(prefix="/api/v1", responses=REFUSALS)
-        for part in (machines, leases, events, tokens, people, joining, backup):
+        for part in (machines, leases, events, tokens, people, joining, reports, backup):
             v1.include_router(part.router)
         api.include_router(v1)
         api.include_router(pages)

@@ -13,6 +13,7 @@ from picluster.server.access.gate import Gate
 from picluster.server.coordinator import Coordinator
 from picluster.server.metrics import Metrics
 from picluster.server.power import Power
+from picluster.server.reported import Reports
 from picluster.server.settings import Settings
 from picluster.server.view import Key, View
 from picluster.store import Store
@@ -37,6 +38,7 @@ class Context:
     gate: Gate
     metrics: Metrics
     power: Power = field(default_factory=Power)
+    reports: Reports = field(default_factory=Reports)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     wall_us: Callable[[], int] = wall_us
     dashboard: Dashboard = field(init=False)

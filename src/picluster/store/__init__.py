@@ -6,7 +6,7 @@ is specific to a database stays in that database's file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +73,11 @@ class Store(Protocol):
 
     def history(self, query: HistoryQuery) -> Sequence[Event]:
         """Events, newest first. Thread-safe."""
+
+    def events_between(
+        self, since_us: int, until_us: int, kinds: Collection[str], most: int
+    ) -> Iterator[Event]:
+        """Events of these kinds, oldest first, at most so many, read in pieces from one moment. Thread-safe."""
 
     def samples(self, machine: str, since_us: int, until_us: int, limit: int) -> Sequence[Sample]:
         """How a board was, oldest first, thinned where that is long ago; at most `limit`. Thread-safe."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,9 @@ CHUNK = 500
 
 READERS = 4
 """Connections for pages of history and snapshots at the same time."""
+
+PIECE = 1_000
+"""Events fetched at once, however many are read: a few hundred kilobytes."""
 
 READER_WAIT_S = 5.0
 """How long a read waits for one of them."""
@@ -321,6 +324,27 @@ class SqlStore(ABC):
     def history(self, query: HistoryQuery) -> Sequence[Event]:
         """Events, newest first. A page may exceed `limit` so that it never ends within a revision."""
         return self._read(lambda one: _history(one, query))
+
+    def events_between(
+        self, since_us: int, until_us: int, kinds: Collection[str], most: int
+    ) -> Iterator[Event]:
+        """Events of these kinds, oldest first, at most so many, read in pieces from one moment."""
+        columns = tables.events.c
+        wanted = EVENTS.all.where(
+            columns.at_us >= since_us, columns.at_us < until_us, columns.kind.in_(kinds)
+        )
+        ordered = wanted.order_by(columns.at_us, columns.id).limit(most)
+        try:
+            with (
+                self._reading() as connection,
+                connection.execution_options(yield_per=PIECE).execute(ordered) as found,
+            ):
+                for row in found:
+                    yield EVENTS.load(row)
+        except DBAPIError as error:
+            self._explain(error)
+        except PoolTimeout as error:
+            raise Unavailable("too many reads at once") from error
 
     def samples(self, machine: str, since_us: int, until_us: int, limit: int) -> Sequence[Sample]:
         """How a board was, oldest first, thinned where that is long ago; at most `limit`."""
