@@ -5,6 +5,7 @@ What they do on a board is told in tests/lab/test_reach.py.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from picluster.cli import reach
+from picluster.cli import cp, exec
 from tests.cli.conftest import Shell, boards
 from tests.service import ServiceProcess
 
@@ -97,18 +98,18 @@ def test_without_the_extra(sh: Shell, pool: ServiceProcess, monkeypatch: pytest.
     ],
 )
 def test_where_a_path_is(text: str, place: tuple[str, str] | None) -> None:
-    assert reach._place(text) == place
+    assert cp._place(text) == place
 
 
 def test_lines_of_several_do_not_mix() -> None:
     """A line is shown when it is whole, whatever the pieces that it comes in."""
-    shown = reach.Shown(streaming=True, prefixed=True)
+    shown = exec.Shown(streaming=True, prefixed=True)
     written: list[tuple[str, str, bytes]] = []
     shown._write = lambda *said: written.append(said)  # type: ignore[method-assign]
     for machine, piece in (("a", b"on"), ("b", b"two\nth"), ("a", b"e\n"), ("b", b"ree")):
         waiting = shown(machine, "stdout", piece)
         if waiting is not None:
-            reach.asyncio.run(waiting)  # type: ignore[arg-type]
+            asyncio.run(waiting)  # type: ignore[arg-type]
     shown.end()
     assert written == [
         ("b", "stdout", b"two\n"),
