@@ -27,9 +27,9 @@ from picluster.server.pages.frame import done, login_first, page
 from picluster.server.pages.leasing import LENGTHS, USUAL, asked_for, granted
 from picluster.server.pages.reasons import Now, listed, why
 from picluster.server.pages.viewer import Viewer, viewer_of
-from picluster.server.pages.words import moment, ticking
+from picluster.server.pages.words import less_than, moment, ticking
 from picluster.server.v1.common import InContext
-from picluster.wire import LONGEST_SELECTOR, MOST_MACHINES, text_problem
+from picluster.wire import LONGEST_SELECTOR, MOST_MACHINES, Report, text_problem
 
 router = APIRouter(include_in_schema=False)
 
@@ -44,6 +44,7 @@ SPANS = {"1h": (3_600, 6), "6h": (21_600, 6), "24h": (86_400, 6)}
 """Of the chart: seconds, and into how many parts the lines cut it."""
 
 USUAL_SPAN = "6h"
+USUAL_DAYS = 7
 PRIORITY_WORDS = ("lets others pass", "as usual", "before the usual", "first")
 
 
@@ -100,7 +101,7 @@ async def queue_page(request: Request, context: InContext, span: str = USUAL_SPA
         waiters=waiters(context, waiting[:MOST_WAITERS], now),
         total=len(waiting),
         longest=min((lease.joined_us for lease in waiting), default=0),
-        usually="",
+        usually=usually(await context.reports.soon(context, USUAL_DAYS)),
         bars=bars[:MOST_BARS],
         leases=len(bars),
         machines=sum(len(bar.lease.machines) for bar in bars),
@@ -109,6 +110,13 @@ async def queue_page(request: Request, context: InContext, span: str = USUAL_SPA
         ticks=ticks(now.wall_us, *SPANS[span]),
         now_us=now.wall_us,
     )
+
+
+def usually(made: Report | None) -> str:
+    """What whoever waits may hope for; empty while nothing is known."""
+    if made is None or made.wait_p50_s is None:
+        return ""
+    return f"Over the last {USUAL_DAYS} days half of all jobs waited less than {less_than(made.wait_p50_s)}."
 
 
 def waiters(context: Context, waiting: list[Lease], now: Now) -> list[Waiter]:

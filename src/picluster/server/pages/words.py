@@ -56,6 +56,11 @@ def span(seconds: float) -> str:
     return f"{whole // DAY_S} d"
 
 
+def less_than(seconds: float) -> str:
+    """A length of time that stands behind `less than`: rounded up."""
+    return "a second" if seconds < 1 else span(int(seconds) + (1 if seconds < MINUTE_S - 1 else MINUTE_S))
+
+
 def ticking(at_us: int, now_us: int, form: str = "ago", words: str = "{}") -> Markup:
     """A time that the script keeps true: `form` is `ago` or `left`, `words` what stands around it."""
     seconds = (now_us - at_us if form == "ago" else at_us - now_us) / 1e6
