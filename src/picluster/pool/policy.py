@@ -47,10 +47,12 @@ class Policy:
     setbacks: int = 3
     """Quarantines by a health rule within `setbacks_window_s` after which only a person brings a board back."""
     setbacks_window_s: float = 86_400.0
+    """A day: what comes back at the same hour each day is counted together."""
     stumbles: int = 4
     """Silences and reboots of its own within `stumbles_window_s` that quarantine a board: one more than a person needs who
     works on it and reboots it now and again."""
     stumbles_window_s: float = 3_600.0
+    """An hour: longer than a person needs to mend a board by rebooting it."""
     evict_ailing: bool = False
     """Whether a health rule ends the lease on the board, too. Unless set, the holder learns of it by the verdict."""
     strange_updates: int = 3

@@ -45,6 +45,7 @@ from picluster.server.pages.static import router as static
 from picluster.server.power import Power
 from picluster.server.settings import Settings
 from picluster.server.v1 import backup, events, joining, leases, machines, people, reports, tokens
+from picluster.server.v1 import settings as settings_api
 from picluster.server.v1.beats import Beats, beat_path
 from picluster.server.view import View
 from picluster.store import Store, StoreProblem
@@ -100,7 +101,7 @@ class Service:
         api = FastAPI(title="picluster", version=__version__, lifespan=None)
         api.state.context = self.context
         v1 = APIRouter(prefix="/api/v1", responses=REFUSALS)
-        for part in (machines, leases, events, tokens, people, joining, reports, backup):
+        for part in (machines, leases, events, tokens, people, joining, reports, settings_api, backup):
             v1.include_router(part.router)
         api.include_router(v1)
         api.include_router(pages)

@@ -137,7 +137,7 @@ class Power:
     """Switches what the rules know."""
 
     def __init__(self, rules: Sequence[PowerRule] = ()) -> None:
-        self._rules = rules
+        self.rules = tuple(rules)
         self._switching: dict[str, _Switching] = {}
 
     async def switch(
@@ -188,15 +188,15 @@ class Power:
 
     def actions(self, context: Context, machine: Machine) -> list[str]:
         """What there is a command for: `on`, `off`, `cycle`, or nothing."""
-        if not self._rules:
+        if not self.rules:
             return []
         facts = context.view.roster.facts(machine)
-        known = {name for rule in self._rules if rule.machines.matches(facts) for name in rule.commands}
+        known = {name for rule in self.rules if rule.machines.matches(facts) for name in rule.commands}
         return [name for name in PowerRequest.ACTIONS if name in known]
 
     def _rule(self, context: Context, machine: Machine, action: str) -> PowerRule:
         facts = context.view.roster.facts(machine)
-        for rule in self._rules:
+        for rule in self.rules:
             if action in rule.commands and rule.machines.matches(facts):
                 return rule
         raise NotFound(

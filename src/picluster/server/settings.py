@@ -52,7 +52,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="ignore")
 
     host: str = "0.0.0.0"  # noqa: S104 - boards have to reach it; TLS and tokens guard it
+    """The address to listen on."""
     port: int = Field(DEFAULT_PORT, ge=0, le=65_535, validation_alias=AliasChoices("PICLUSTER_PORT", "PORT"))
+    """The port to listen on."""
     data: Path = Path("picluster-data")
     """Folder of the embedded database."""
     url: str = Field("", validation_alias=AliasChoices("PICLUSTER_DATABASE_URL"))
@@ -75,11 +77,15 @@ class Settings(BaseSettings):
     """A TOML file with what does not fit into variables: the commands that switch power."""
     policy: Annotated[Policy, BeforeValidator(_known), AfterValidator(_sound)] = Policy()
     tls_cert: Path | None = None
+    """A PEM file: the certificate, and those between it and its authority."""
     tls_key: Path | None = None
+    """A PEM file: its private key."""
     trusted_proxies: Annotated[str, NoDecode] = ""
     """Addresses, comma-separated, whose X-Forwarded-For is believed."""
     log_format: str = Field("text", pattern="^(text|json)$")
+    """Lines for people, or for machines."""
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
+    """From where on something is worth a line."""
 
     @classmethod
     def load(cls, given: Mapping[str, Any]) -> Self:
@@ -109,7 +115,7 @@ class Settings(BaseSettings):
         return bool(self.api_key)
 
 
-def _variables(settings: type[BaseSettings]) -> dict[str, list[str]]:
+def variables(settings: type[BaseSettings]) -> dict[str, list[str]]:
     """Field to the variables of the environment that set it; the first that is set wins."""
     found = {}
     for name, field in settings.model_fields.items():
@@ -122,13 +128,13 @@ def _variables(settings: type[BaseSettings]) -> dict[str, list[str]]:
 def _accepted(settings: type[BaseSettings], name: str) -> str:
     """What a field is called when it is given. Not by its own name if it has others: then PICLUSTER_URL, the
     command line's, would be taken for the database's."""
-    return _variables(settings)[name][0] if settings.model_fields[name].validation_alias else name
+    return variables(settings)[name][0] if settings.model_fields[name].validation_alias else name
 
 
 def _typed(settings: type[BaseSettings], where: Sequence[int | str], given: Mapping[str, Any]) -> str:
     """A setting as the operator typed it: a flag, or a variable of the environment."""
     first, *rest = (str(part) for part in where)
-    field, names = next(item for item in _variables(settings).items() if first in (item[0], *item[1]))
+    field, names = next(item for item in variables(settings).items() if first in (item[0], *item[1]))
     if field in given:
         return "--" + field.replace("_", "-")
     variable = next((name for name in names if name in os.environ), names[0])
@@ -138,7 +144,7 @@ def _typed(settings: type[BaseSettings], where: Sequence[int | str], given: Mapp
 def _raise_misspelt(settings: type[BaseSettings]) -> None:
     """Raises `Malformed` for a variable that is nearly a setting, and would be ignored, as when a list was to be
     closed. What is like none of ours may be the command line's."""
-    known = [name for names in _variables(settings).values() for name in names if name.startswith(PREFIX)]
+    known = [name for names in variables(settings).values() for name in names if name.startswith(PREFIX)]
     bare = {name.removeprefix(PREFIX): name for name in known}
     for name in sorted(os.environ):
         if name in known or not name.startswith(PREFIX) or name.startswith(f"{PREFIX}POLICY__"):

@@ -98,12 +98,12 @@ async def make_token(ask: TokenRequest, context: InContext, actor: Viewer) -> Re
     return answer(token_answer(issued, text), 201)
 
 
-async def make(context: Context, actor: Actor, ask: TokenRequest) -> tuple[Token, str]:
+async def make(context: Context, actor: Actor, ask: TokenRequest, *, label: str = "") -> tuple[Token, str]:
     """A new token for somebody who asks: the row, and the text that is shown this once. Raises `NotAllowed`, or
     `Malformed` that names every bad field."""
     _raise_unless_allowed(context, actor, ask)
     raise_problems(ask.problems())
-    return await issue(context, actor, ask)
+    return await issue(context, actor, ask, label=label)
 
 
 def _raise_unless_allowed(context: Context, actor: Actor, ask: TokenRequest) -> None:

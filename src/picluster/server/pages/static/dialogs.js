@@ -78,7 +78,7 @@ function compose(form) {
     if (field.matches("[type='radio'], [type='checkbox']") && !field.checked) continue;
     const { flag, was } = field.dataset, value = field.dataset.value ?? field.value.trim();
     if (flag === "{labels}") line = line.replace(flag, () => labels(value, was));
-    else if (flag === "{word}") line = line.replace(flag, () => quoted(value));
+    else if (flag === "{word}") line = line.replace(flag, () => (value || !field.placeholder ? quoted(value) : field.placeholder));
     else if (value) options.push(`${flag} ${quoted(value)}`);
     else if (field.dataset.value !== undefined) options.push(flag);
   }
