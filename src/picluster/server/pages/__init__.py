@@ -20,6 +20,11 @@ from picluster.server.pages import (
     machine,
     machines,
     queue,
+    reports,
+    settings_people,
+    settings_service,
+    settings_tokens,
+    settings_you,
     static,
 )
 from picluster.server.pages.dashboard import Dashboard
@@ -28,7 +33,24 @@ from picluster.server.pages.frame import is_part, problem, templates
 __all__ = ["Dashboard", "dashboard", "is_part", "problem", "router"]
 
 router = APIRouter(include_in_schema=False)
-for part in (static, access, live, look, machines, machine, queue, activity, adding, leasing, actions):
+for part in (
+    static,
+    access,
+    live,
+    look,
+    machines,
+    machine,
+    queue,
+    activity,
+    reports,
+    adding,
+    settings_you,
+    settings_people,
+    settings_tokens,
+    settings_service,
+    leasing,
+    actions,
+):
     router.include_router(part.router)
 
 
