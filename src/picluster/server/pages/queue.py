@@ -185,8 +185,8 @@ def coming_free(context: Context, viewer: Viewer, now: Now, span_s: int) -> list
         share = 100.0 if rest.in_s is None else min(100.0, 100 * rest.in_s / span_s)
         found.append(
             Bar(
-                names=listed(lease.machines),
-                link=lease.machines[0] if lease.machines else "",
+                names=listed(tuple(sorted(lease.machines))),
+                link=min(lease.machines),
                 lease=lease,
                 mine=lease.holder == viewer.name,
                 shape=shape,
@@ -354,7 +354,7 @@ def _waiting(context: Context, lease_id: str) -> Lease:
         raise NotFound("Nobody waits under this address.", "The queue shows who waits.")
     if lease.state is LeaseState.HELD:
         raise Conflict(
-            f"{lease.holder} has {listed(lease.machines)} by now, and waits no more.",
+            f"{lease.holder} has {listed(tuple(sorted(lease.machines)))} by now, and waits no more.",
             "The page of the machine can take it back.",
         )
     if lease.state is LeaseState.ENDED:
