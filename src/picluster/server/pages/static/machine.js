@@ -259,7 +259,7 @@ function words(put, kind, [last, first], y, taken, text) {
 // Numbers come, and come again
 
 async function ask() {
-  askedAt = now();
+  askedAt = Date.now();
   try {
     const answer = await fetch(figure.dataset.series, { headers: { Accept: "application/json" }, credentials: "same-origin" });
     if (!answer.ok) throw new Error(String(answer.status));
@@ -272,7 +272,7 @@ async function ask() {
 
 /** The board has beaten, or something about it has changed; whoever points at a chart is not disturbed. */
 function news() {
-  if (now() - askedAt >= AGAIN_MS && !document.hidden && !figure.matches(":hover")) ask();
+  if (Date.now() - askedAt >= AGAIN_MS && !document.hidden && !figure.matches(":hover")) ask();
 }
 
 // The bar of the lease
