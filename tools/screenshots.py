@@ -37,6 +37,14 @@ def _with_a_week(pool: Pool) -> None:
     write_week(pool.folder, "pi5-rack-a-01")
 
 
+def _with_accounts(pool: Pool) -> None:
+    """One of each kind: with a password, without one, disabled."""
+    for name, role in (("ann", "operator"), ("ben", "viewer"), ("carol@lab.example", "user")):
+        pool.call("POST", "people", {"name": name, "role": role, "password": "correct horse battery"})
+    pool.call("POST", "people", {"name": "dora", "role": "user"})
+    pool.call("PATCH", "people/ben", {"disabled": True})
+
+
 POOLS: dict[str, tuple[Sequence[Board], Callable[[Pool], None]]] = {
     "empty": ((), _as_it_is),
     "8": (SMALL, _as_it_is),
@@ -44,6 +52,7 @@ POOLS: dict[str, tuple[Sequence[Board], Callable[[Pool], None]]] = {
     "24": (RACKS, with_a_queue),
     "300": (many(300), _as_it_is),
     "trouble": (TROUBLE, _as_it_is),
+    "accounts": (SMALL, _with_accounts),
 }
 """Who is there, and what happens when they are."""
 
@@ -57,7 +66,7 @@ class Shot:
     pools: Sequence[str] = ("24",)
     sizes: Sequence[str] = ("desktop", "phone")
     by: str = "ann"
-    """Who looks: ann operates, bob uses, vic reads; empty for somebody who has not logged in."""
+    """Who looks: ann operates, bob uses, vic reads, root is admin; empty for somebody who has not logged in."""
 
     def files(self, pool: str) -> Iterable[tuple[str, str, str]]:
         """(size, theme, file name) of each picture."""
@@ -85,6 +94,18 @@ SHOTS = (
     Shot("machine-use", "/m/pi5-rack-a-02/use", pools=("week",)),
     Shot("machine-gone", "/m/pi5-rack-z-99", pools=("8",), sizes=("desktop",)),
     Shot("login", "/login", pools=("8",), by=""),
+    Shot("setup", "/setup", pools=("empty",), by=""),
+    Shot("empty-of-a-reader", "/", pools=("empty",), by="vic"),
+    Shot("add", "/add", pools=("8",), sizes=tuple(SIZES)),
+    Shot("add-card", "/add?os=trixie&way=user-data&labels=camera", pools=("8",)),
+    Shot("settings", "/settings", pools=("8",), sizes=tuple(SIZES)),
+    Shot("settings-tokens", "/settings/tokens", pools=("8",)),
+    Shot("settings-licences", "/settings/licences", pools=("8",), sizes=("desktop",)),
+    Shot("settings-people", "/settings/people", pools=("8", "accounts"), sizes=tuple(SIZES), by="root"),
+    Shot("settings-person", "/settings/people/add", pools=("8",), by="root"),
+    Shot("settings-tokens-of-all", "/settings/tokens", pools=("accounts",), by="root"),
+    Shot("settings-pool", "/settings/pool", pools=("8",), by="root"),
+    Shot("settings-backup", "/settings/backups", pools=("8",), by="root"),
 )
 
 

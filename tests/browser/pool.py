@@ -39,7 +39,7 @@ PATIENCE = dict.fromkeys(
 
 _FELL_SILENT = "UPDATE presence SET heard_us = heard_us - :us, heard_s = heard_s - :s WHERE name = :name"
 
-ROLES = {"ann": "operator", "bob": "user", "dana": "operator", "vic": "viewer"}
+ROLES = {"ann": "operator", "bob": "user", "dana": "operator", "vic": "viewer", "root": "admin"}
 """Who is not here is a user."""
 
 
@@ -89,6 +89,13 @@ class Pool:
         if board.drained:
             what = {"service": "drained", "reason": board.drained}
             self.call("PATCH", f"machines/{board.name}", what, self.person("dana"))
+
+    def join(self, board: Board, token: str) -> None:
+        """A board is let in with a join token; it beats with its own from then on."""
+        self.boards[board.name] = board
+        ask = {"name": board.name, "id": f"serial-{board.name}", "address": board.address}
+        joined = self.call("POST", "join", {**ask, "host_keys": [board.host_key]}, token)
+        self._tokens["agent", board.name] = joined["token"]
 
     def beat(self, name: str, **said: Any) -> None:
         """The board reports as it is, but for what is said here."""
@@ -144,9 +151,7 @@ class Pool:
     def _join(self, board: Board) -> None:
         """With a token whose boards wait until a person has looked at them."""
         made = self.call("POST", "tokens", {"name": "rack a", "kind": "join", "approve": True})
-        ask = {"name": board.name, "id": f"serial-{board.name}", "address": board.address}
-        joined = self.call("POST", "join", {**ask, "host_keys": [board.host_key]}, made["token"])
-        self._tokens["agent", board.name] = joined["token"]
+        self.join(board, made["token"])
 
     def _update(self, board: Board) -> None:
         """As the first service's monitor reports."""

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from fastapi import APIRouter, Request
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.responses import Response
 
 from picluster import joining
@@ -186,6 +186,7 @@ def _page(request: Request, context: Context, shown: Shown, error: PiclusterErro
         ways=[WAYS[key] for key in system.ways],
         way=way,
         text=written,
+        marked=_marked(written, shown.text, own_address(request)),
         error=error,
         address=own_address(request),
         only_here=_is_this_machine(own_address(request)),
@@ -198,6 +199,14 @@ def _page(request: Request, context: Context, shown: Shown, error: PiclusterErro
         beat_s=context.settings.beat_s,
         now_us=context.wall_us(),
     )
+
+
+def _marked(text: str, *differs: str) -> Markup:
+    """A text with what differs from pool to pool made to stand out."""
+    found = escape(text)
+    for one in differs:
+        found = found.replace(escape(one), Markup("<b>{}</b>").format(one))
+    return found
 
 
 def _arrival(context: Context, machine: Machine, at_us: int, viewer: Viewer) -> dict[str, Any]:
@@ -239,7 +248,14 @@ async def invitation(request: Request, context: Context, viewer: Viewer) -> dict
     except Malformed:
         return nothing
     only_here = _is_this_machine(own_address(request))
-    return {**nothing, "line": line, "token": shown.token, "only_here": only_here, "secret": True}
+    return {
+        **nothing,
+        "line": line,
+        "marked": _marked(line, shown.text, own_address(request)),
+        "token": shown.token,
+        "only_here": only_here,
+        "secret": True,
+    }
 
 
 def _operators(context: Context) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the service is set to, over HTTP. Read only: see docs/decisions/0018."""
+"""What the service is set to, over HTTP. Read only: see docs/decisions/0020."""
 
 from __future__ import annotations
 
