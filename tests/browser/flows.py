@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.boards import PI5, Board
+from tests.service import PATIENCE_S
+
+expect.set_options(timeout=PATIENCE_S * 1000)
 
 
 def boards(*names: str) -> Sequence[Board]:

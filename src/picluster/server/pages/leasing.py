@@ -13,7 +13,7 @@ import uuid
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from picluster.errors import Conflict, Held, Malformed, NotAuthenticated, NotFound, PiclusterError
+from picluster.errors import Conflict, Held, LeaseLost, Malformed, NotAuthenticated, NotFound, PiclusterError
 from picluster.pool.commands import Acquire, Release, Renew
 from picluster.pool.explain import FREE, LOCKED, state_of
 from picluster.pool.model import Actor, Lease, LeaseState, Machine, Mode, OnReboot, Role
@@ -331,7 +331,12 @@ async def still_waiting(request: Request, context: InContext, lease_id: str) -> 
     """The page that waits is still open: 204 while there is nothing new, else what has come of it."""
     await forms.sent(request)
     actor = forms.by(request)
-    lease = await context.coordinator.ask(Renew(actor, lease_id))
+    try:
+        lease = await context.coordinator.ask(Renew(actor, lease_id))
+    except LeaseLost as lost:
+        raise LeaseLost(
+            f"You have lost your place. {lost.message}", "Wait for it again if you still need it."
+        ) from None
     if lease.state is LeaseState.WAITING:
         return Response(status_code=204)
     return granted(request, context, lease)

@@ -48,7 +48,7 @@ function help() {
 export function startKeys() {
   document.addEventListener("keydown", (event) => {
     const writes = event.target.matches("input:not([type='checkbox']), textarea, select");
-    if (event.key === "Escape" && event.target.id === "q") event.target.blur();
+    if (event.key === "Escape" && event.target.id === "q") { event.preventDefault(); event.target.blur(); } // it would be emptied
     if (writes || event.ctrlKey || event.metaKey || event.altKey || find("#dialog").open) return;
     const act = DO[event.key];
     if (act && !find("#popup:popover-open")) { event.preventDefault(); act(); }

@@ -34,6 +34,7 @@ function put(table, mine, row) {
 function settle(table, row) {
   const group = find(`tbody[data-group="${row.dataset.group}"]`, table);
   const after = all("tr.machine", group).find((other) => collator.compare(other.dataset.name, row.dataset.name) > 0);
+  group.hidden = false; // nothing in it could have the focus
   group.insertBefore(row, after ?? null);
   if (table.dataset.sort !== "name") document.dispatchEvent(new Event("wanted"));
 }

@@ -53,7 +53,7 @@ export function morph(element, like) {
   if (element.isEqualNode(like)) return;
   window.Idiomorph.morph(element, like, {
     morphStyle: "outerHTML",
-    ignoreActiveValue: true,
+    ignoreActiveValue: isField(document.activeElement), // of anything else it would keep what is in it, of a whole row even
     callbacks: {
       beforeNodeMorphed(old, fresh) {
         if (old.nodeType !== Node.ELEMENT_NODE) return true;
@@ -72,7 +72,8 @@ function keepRow(old, fresh) {
   fresh.hidden = old.hidden;
 }
 
-const isTypedIn = (form) => form.contains(document.activeElement) && document.activeElement.matches("input, textarea, select");
+const isField = (element) => Boolean(element?.matches("input, textarea, select"));
+const isTypedIn = (form) => form.contains(document.activeElement) && isField(document.activeElement);
 
 /** How one says it in a shell. */
 export const quoted = (word) => (/^[A-Za-z0-9_@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
