@@ -12,7 +12,7 @@ const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "bas
 /** Rows as they are now; those with `data-gone` have left. */
 export function rows(html) {
   const table = find("table.pool");
-  if (!table) { document.dispatchEvent(new Event("wanted")); return; }
+  if (!table) { if (html.trim()) document.dispatchEvent(new Event("wanted")); return; }
   for (const row of all("tr", parse(`<table><tbody>${html}</tbody></table>`))) {
     const mine = document.getElementById(row.id);
     if (row.dataset.gone !== undefined) { tell(mine, null); mine?.remove(); } else put(table, mine, row);
@@ -159,6 +159,7 @@ export function startList() {
   if (!box) {
     const text = kept.get("search", "sessionStorage");
     if (text) remember(text);
+    document.addEventListener("wanted", () => location.reload()); // the first machine brings the page of a list with it
     return;
   }
   remember(box.value);
