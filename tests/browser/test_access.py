@@ -82,6 +82,14 @@ def test_the_way_on_leads_to_our_own_pages_alone(visitor: Visitor, pool: Pool, e
     expect(page).to_have_url(f"{pool.address}/")
 
 
+def test_the_way_on_does_not_lead_back_to_the_login(visitor: Visitor, pool: Pool) -> None:
+    page = visitor()
+    page.goto("/login")
+    page.get_by_role("link", name="Log in").click()
+    enter(page, "erin")
+    expect(page).to_have_url(f"{pool.address}/")
+
+
 def test_with_the_shared_key_under_any_name(visitor: Visitor) -> None:
     """Which nobody has verified, and which everybody can see."""
     page = visitor()

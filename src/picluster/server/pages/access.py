@@ -31,7 +31,7 @@ async def login(request: Request, context: InContext) -> Response:
         secret = await _begun(context, form, _address(request))
     except PiclusterError as error:
         return _login(request, context, form, error)
-    return _inside(request, secret, forms.back_to(request, form))
+    return _inside(request, secret, _onward(request, form))
 
 
 async def _begun(context: Context, form: Form, address: str) -> Secret:
@@ -48,12 +48,18 @@ def _login(request: Request, context: Context, form: Form, error: PiclusterError
         request,
         "login.html",
         error.status if error else 200,
-        next=forms.back_to(request, form),
+        next=_onward(request, form),
         error=error,
         name=form.text("name"),
         by_token=bool(form.text("token")),
         legacy=context.settings.legacy_door,
     )
+
+
+def _onward(request: Request, form: Form) -> str:
+    """Where one wanted to be; not back here, as from the button that stands on this page, too."""
+    where = forms.back_to(request, form)
+    return "/" if where.partition("?")[0] in ("/login", "/setup") else where
 
 
 def _inside(request: Request, secret: Secret, where: str) -> Response:
