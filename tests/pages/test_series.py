@@ -13,7 +13,9 @@ from picluster.server.pages.series import SPANS, USUAL, Point, Series, points
 GIB = 1 << 30
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
-NOON_US = 1_790_000_000 * SECOND_US + 7
+HOUR_US = 60 * MINUTE_US
+NOON_US = 1_790_000_000 // 3_600 * 3_600 * SECOND_US + 7
+"""A point of each span begins here."""
 
 
 def beat(minutes: float, temperature: float | None = 50.0, **more: object) -> Sample:
@@ -96,13 +98,9 @@ def test_without_its_size_nothing_is_said_of_memory() -> None:
 
 
 def test_a_mark_in_a_point_stays() -> None:
-    beats = [beat(0), beat(1, throttled=True), beat(2), beat(8, under_voltage=True)]
+    beats = [beat(0), beat(1, throttled=True), beat(2), beat(5, under_voltage=True)]
     found = points(beats, USUAL)
-    assert [(point.throttled, point.under_voltage) for point in found] == [
-        (True, False),
-        (False, False),
-        (False, True),
-    ][:: 1 if len(found) == 3 else 2]
+    assert [(point.throttled, point.under_voltage) for point in found] == [(True, False), (False, True)]
 
 
 def test_what_was_not_measured_is_null_and_not_zero() -> None:
@@ -119,6 +117,20 @@ def test_the_sentence_says_what_the_charts_show() -> None:
         "Temperature 61° now, 84° highest, load 2.31 now, 3.00 highest, 1 lease, throttled 1×, 1 reboot "
         "in the last 24 hours."
     )
+
+
+def test_the_table_says_who_had_it_and_what_happened_when() -> None:
+    """Newest first; a reboot stands where the board is heard again."""
+    beats = [beat(0), beat(10, throttled=True), beat(20), beat(40)]
+    runs = [Run("1", "ann", "", NOON_US + 5 * MINUTE_US, NOON_US + 25 * MINUTE_US)]
+    series = Series(USUAL, NOON_US + HOUR_US, points(beats, USUAL), runs, [NOON_US + 39 * MINUTE_US])
+    told = [(point.silent, holder, happened) for point, holder, happened in series.rows()]
+    assert [row for row in told if not row[0]] == [
+        (False, "", "rebooted"),
+        (False, "ann", ""),
+        (False, "ann", "throttled"),
+        (False, "", ""),
+    ]
 
 
 def test_nothing_measured_is_said_so() -> None:

@@ -159,6 +159,28 @@ class Series:
         known = [value[2] for point in self.points if (value := getattr(point, measure))]
         return max(known, default=None)
 
+    def rows(self) -> list[tuple[Point, str, str]]:
+        """(point, who had the board, what happened), newest first: the charts as a table."""
+        before = [self.since_us, *(point.at_us for point in self.points)]
+        told = [
+            (point, self._holder(point.at_us), self._happened(point, since_us))
+            for point, since_us in zip(self.points, before, strict=False)
+        ]
+        return told[::-1]
+
+    def _holder(self, at_us: int) -> str:
+        return next(
+            (run.holder for run in self.runs if run.since_us <= at_us < (run.until_us or self.now_us)), ""
+        )
+
+    def _happened(self, point: Point, since_us: int) -> str:
+        said = [
+            "throttled" if point.throttled else "",
+            "under-voltage" if point.under_voltage else "",
+            "rebooted" if any(since_us < at_us <= point.at_us for at_us in self.reboots_us) else "",
+        ]
+        return ", ".join(filter(None, said))
+
     @property
     def sentence(self) -> str:
         """The charts in words, for whoever does not see them."""
