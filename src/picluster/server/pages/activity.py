@@ -48,6 +48,7 @@ KINDS = (("", "Highlights"), ("all", "Everything"), *((key, word) for key, (word
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for a formula, which would run at whoever opens the file: told as text instead."""
 
+FIELDS = ("kind", "machine", "holder", "since", "until", "zone", "after")
 COLUMNS = ("at", "what", "kind", "who", "holder", "machine", "lease", "address", "detail", "id")
 
 
@@ -70,11 +71,14 @@ class Wanted:
         return any(value for key, value in self.typed.items() if key not in ("after", "zone"))
 
 
+def typed_in(form: Form) -> dict[str, str]:
+    """Every field of the form, as it was filled in."""
+    return {name: form.text(name) for name in FIELDS}
+
+
 def wanted(form: Form) -> Wanted:
     """Raises `Malformed` that names the field."""
-    typed = {
-        name: form.text(name) for name in ("machine", "holder", "kind", "since", "until", "zone", "after")
-    }
+    typed = typed_in(form)
     for name, text in typed.items():
         if problem := text_problem(text):
             raise Malformed(f"{name}: {problem}", field=name)
@@ -140,7 +144,7 @@ async def activity_page(request: Request, context: InContext) -> Response:
         wants = wanted(form)
         found = await asyncio.to_thread(context.store.history, wants.query)
     except PiclusterError as error:
-        problem, wants = error, Wanted(HistoryQuery(), "", form.typed())
+        problem, wants = error, Wanted(HistoryQuery(), "", typed_in(form))
     roster = context.view.roster
     return page(
         request,
@@ -148,6 +152,7 @@ async def activity_page(request: Request, context: InContext) -> Response:
         problem.status if problem else 200,
         viewer=viewer,
         problem=problem,
+        wrong=problem.details.get("field") if problem else "",
         wants=wants,
         typed=wants.typed,
         events=told(found),
