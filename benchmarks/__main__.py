@@ -7,12 +7,13 @@ import platform
 import sys
 from datetime import UTC, datetime
 
-from benchmarks import footprint, handover, rules, run, service, waiting
+from benchmarks import footprint, handover, rules, run, service, viewers, waiting
 
 ALL = {
     "rules": rules.main,
     "service": service.main,
     "waiting": waiting.main,
+    "viewers": viewers.main,
     "handover": handover.main,
     "run": run.main,
     "footprint": footprint.main,

@@ -36,10 +36,10 @@ class Connection:
         self._writer.close()
 
     async def ask(self, data: bytes) -> bytes:
-        """The body of the answer. Raises `RuntimeError` for anything but 200."""
+        """The body of the answer. Raises `RuntimeError` for anything but success."""
         self._writer.write(data)
         head = await self._reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
+        if not head.startswith(b"HTTP/1.1 20"):
             raise RuntimeError(head.decode())
         length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
         return await self._reader.readexactly(length) if length else b""

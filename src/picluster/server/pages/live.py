@@ -45,7 +45,7 @@ MOST_ROWS = 300
 """More changed rows than these are fetched as a page: that is cheaper for both ends."""
 
 MOST_STREAMS = 2_000
-"""Open streams; each costs some 50 kB and a place among the open files."""
+"""Open streams; each costs some 50 kB and a place among the open files. Pages without one poll."""
 
 LIVE_KEYS = ("temp", "load", "seen")
 """A search for these changes its answer without any row being changed."""
@@ -84,7 +84,6 @@ class Live:
         self._batches: deque[Batch] = deque(maxlen=BATCHES)
         self._number = 0
         self._made_at = 0.0
-        self._strips: dict[str, str] = {}
         self._parts: OrderedDict[tuple[object, ...], str] = OrderedDict()
         self.streams = 0
 
@@ -99,7 +98,7 @@ class Live:
         return self._number, [batch for batch in self._batches if batch.number > after]
 
     def _told(self, names: set[str]) -> bytes:
-        """`{name: [temperature, load, beats or null]}`: a strip only when it looks different, since most stay green."""
+        """`{name: [temperature, load, beats]}`."""
         rows = self._context.dashboard.rows
         known = (name for name in sorted(names) if name in self._context.view.roster.machines)
         return encode({name: rows.cells(name) for name in known})
