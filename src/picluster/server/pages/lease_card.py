@@ -40,6 +40,10 @@ TO_DO = {
 """What comes next for a machine that nobody has, by its state; the rules see to the others."""
 
 
+TOLD_BY_HOLDER = ("free", "mine", "locked")
+"""States in which who has the machine, or that nobody has it, is all there is to tell."""
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseCard:
     """All that the card shows."""
@@ -73,16 +77,16 @@ def lease_card(context: Context, machine: Machine, viewer: Viewer) -> LeaseCard:
     mine = lease is not None and lease.holder == viewer.name
     holding, state = rows.holding(lease), rows.state(machine, viewer)
     card = LeaseCard(
-        state,
-        mine,
-        lease,
-        holding,
-        ("", "") if state.key in ("free", "mine", "locked") else rows.story(machine, lease),
-        TO_DO.get(state.key, ""),
-        _extend(lease, holding) if mine else "",
-        _actions(context, machine, viewer, lease, state),
-        _afterwards(machine) if lease else "",
-        ON_REBOOT[lease.on_reboot] if lease else "",
+        state=state,
+        mine=mine,
+        lease=lease,
+        holding=holding,
+        story=("", "") if state.key in TOLD_BY_HOLDER else rows.story(machine, lease),
+        to_do=TO_DO.get(state.key, ""),
+        extend=_extend(lease, holding) if mine else "",
+        actions=_actions(context, machine, viewer, lease, state),
+        afterwards=_afterwards(machine) if lease else "",
+        on_reboot=ON_REBOOT[lease.on_reboot] if lease else "",
     )
     return _of_mine(context, machine, card) if mine else card
 

@@ -7,6 +7,7 @@ numbers themselves.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -39,6 +40,9 @@ TABS = (
     ("/runs", "Runs"),
     ("/use", "Use it"),
 )
+
+More = Callable[[Request, Context, Machine, Viewer], Awaitable[dict[str, Any]]]
+"""What one tab shows besides what all have in common, as values for its template."""
 
 LAST_RUNS = 3
 RUNS_ON_A_PAGE = 25
@@ -94,7 +98,9 @@ async def numbers(request: Request, context: InContext, name: str, span: str = U
 # What the tabs show
 
 
-async def _tab(request: Request, context: Context, name: str, tab: str, template: str, more: Any) -> Response:
+async def _tab(
+    request: Request, context: Context, name: str, tab: str, template: str, more: More
+) -> Response:
     """One tab, with what all have in common; or that there is no such machine, and the way on."""
     viewer = viewer_of(request)
     if not viewer.known:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from picluster.pool.model import Event, Lease, Machine
 from picluster.store import HistoryQuery, Store
-
-VERDICTS = {"clean": "Clean", "dirty": "Dirty", "unknown": "Unknown"}
+from picluster.wire import text_problem
 
 MOST_RUNS = 500
 """In one chart: more bands than pixels for them tell nothing."""
@@ -133,6 +132,8 @@ def _once(found: Iterable[Stay]) -> list[Stay]:
 
 
 def forgotten(store: Store, name: str) -> Event | None:
-    """Its deletion, if that is the last thing that happened to it."""
+    """Its deletion, if that is the last thing that happened to it. A name in an address may be no text for a database."""
+    if text_problem(name):
+        return None
     found = store.history(HistoryQuery(machine=name, limit=5))
     return next((event for event in found if event.kind == "machine.forgotten"), None)
