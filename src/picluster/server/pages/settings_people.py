@@ -6,7 +6,6 @@ import shlex
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -254,7 +253,6 @@ def _verb(name: str) -> PersonVerb:
 def _dialog(
     request: Request, person: Person, verb: PersonVerb, form: Form, error: PiclusterError | None = None
 ) -> Response:
-    values: dict[str, Any] = {"roles": TokenRequest.ROLES, "may": MAY}
     role = form.text("role") or person.role.name.lower()
     line = f"picluster people {verb.name} {shlex.quote(person.name)}"
     return page(
@@ -268,5 +266,6 @@ def _dialog(
         error=error,
         frame_of_command=f"{line} {{word}}" if verb.name == "role" else line,
         command=f"{line} {role}" if verb.name == "role" else line,
-        **values,
+        roles=TokenRequest.ROLES,
+        may=MAY,
     )
