@@ -79,7 +79,7 @@ async def reports_page(request: Request, context: InContext) -> Response:
         viewer=viewer,
         problem=problem,
         made=made,
-        said=said(made, days) if made else "",
+        said=said(made, days) if made and made.machines else "",
         days=days,
         choices=DAYS,
         sort=sort,
