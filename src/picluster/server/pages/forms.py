@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import Request
 
@@ -19,6 +19,9 @@ MOST_FIELDS = 2_000
 
 SECRETS = ("password", "current_password", "again", "token", "code", "key")
 """Fields that are never written into a page or an address again."""
+
+ADDRESS_SIGNS = "%/:=&?~#+!$,;'@()*[]"
+"""What an address may have as it stands; the rest is quoted, since a header has no other letters."""
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 DIGITS = "0123456789."
@@ -110,7 +113,7 @@ def back_to(request: Request, form: Form, default: str = "/") -> str:
     """Where a form without script goes on: a page of ours, never somebody else's."""
     wanted = form.text("next", default)
     safe = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
-    return wanted if safe else default
+    return quote(wanted, safe=ADDRESS_SIGNS) if safe else default
 
 
 def with_typed(path: str, form: Form) -> str:

@@ -36,6 +36,9 @@ SAFE_HEADERS = {
     "Vary": "HX-Request, Cookie",
 }
 
+AT_HEADER = "X-Picluster-At"
+"""At which revision a page began to be made: an answer that was late is older than what a stream has brought since."""
+
 templates = Environment(
     loader=PackageLoader("picluster.server.pages"),
     autoescape=select_autoescape(["html", "svg"]),
@@ -69,13 +72,12 @@ def page(
         here=str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
         context=context,
         now_ms=context.wall_us() // 1000,
-        at=f"{context.view.roster.epoch}.{context.view.revision}",
+        at=request.state.at,
         parts=parts_of(context, viewer),
         **values,
     )
-    if secret:
-        return HTMLResponse(html, status, SAFE_HEADERS)
-    return compressed(request, html, status, SAFE_HEADERS)
+    headers = {**SAFE_HEADERS, AT_HEADER: request.state.at}
+    return HTMLResponse(html, status, headers) if secret else compressed(request, html, status, headers)
 
 
 def go(request: Request, where: str) -> Response:

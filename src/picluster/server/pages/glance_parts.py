@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from picluster.server.context import Context
-from picluster.server.pages.overview import MOST_CELLS, racks
+from picluster.server.pages.overview import MOST_CELLS, by_rack
 from picluster.server.pages.viewer import Viewer
 from picluster.server.pages.words import many, ticking
 
@@ -48,11 +48,12 @@ ORDER = (
 )
 
 
-def parts_of(context: Context, viewer: Viewer) -> Parts:
+def parts_of(context: Context, viewer: Viewer, *, racks: bool = True) -> Parts:
+    """What this viewer sees; without the cells, where somebody has them already."""
     dashboard = context.dashboard
     overview = dashboard.glance.now
     cells = len(overview.states) <= MOST_CELLS
-    names = sorted(overview.states) if cells else []
+    names = sorted(overview.states) if cells and racks else []
     states = {name: overview.state(name, viewer.name) for name in names}
     mine = overview.holders[viewer.name] if viewer.name else 0
     counts = {**overview.counts, "mine": mine, "locked": max(0, overview.counts["locked"] - mine)}
@@ -65,7 +66,7 @@ def parts_of(context: Context, viewer: Viewer) -> Parts:
         chips=overview.chips(viewer.name),
         racks=[
             (rack, [(name, states[name]) for name in group])
-            for rack, group in racks(context.view.roster, names)
+            for rack, group in by_rack(context.view.roster, names)
         ],
         shares=[] if cells else [(state, counts[state]) for state in ORDER if counts.get(state)],
         next=_next_end(context) if overview.waiting else "",
@@ -75,10 +76,10 @@ def parts_of(context: Context, viewer: Viewer) -> Parts:
 
 def _next_end(context: Context) -> Any:
     """The earliest end of a lease that does not renew itself."""
-    rows, roster, now_us = context.dashboard.rows, context.view.roster, context.wall_us()
-    names = context.dashboard.glance.now.held
-    held = (roster.leases[roster.machines[name].lease] for name in names)
-    ends = [
-        holding.ends_us for lease in held if (holding := rows.holding(lease)) and holding.shape == "fixed"
-    ]
-    return ticking(min(ends), now_us, "left", "the next machine comes free in about {}") if ends else ""
+    view = context.view
+    end_s = context.dashboard.glance.endings.next_s(view.roster)
+    if end_s is None:
+        return ""
+    now_us = context.wall_us()
+    left_us = int(max(0.0, end_s - view.now()) * 1e6)
+    return ticking(now_us + left_us, now_us, "left", "the next machine comes free in about {}")

@@ -14,7 +14,7 @@ so whoever resumes gets what changed since, once, as it is now; there is no buff
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -27,7 +27,8 @@ from picluster.pool.model import Lease, Machine
 from picluster.server.context import Context
 from picluster.server.http import encode
 from picluster.server.pages.glance_parts import parts_of
-from picluster.server.pages.search import fits
+from picluster.server.pages.search import Search
+from picluster.server.pages.svg import pool_cell
 from picluster.server.pages.viewer import Viewer, may_read, viewer_of
 from picluster.server.v1.common import InContext
 from picluster.server.v1.events import PING_S, resumed
@@ -47,6 +48,9 @@ MOST_ROWS = 300
 MOST_STREAMS = 2_000
 """Open streams; each costs some 50 kB and a place among the open files. Pages without one poll."""
 
+MOST_STREAMS_OF_STRANGERS = 50
+"""From one address, without a login."""
+
 LIVE_KEYS = ("temp", "load", "seen")
 """A search for these changes its answer without any row being changed."""
 
@@ -59,12 +63,22 @@ class Watching:
 
     viewer: Viewer
     page: str
-    q: str
     machine: str
+    search: Search | None
+    """None for one that finds nothing, as what is no selector does."""
+    by_beats: bool
 
-    @property
-    def by_beats(self) -> bool:
-        return any(f"{key}{sign}" in self.q for key in LIVE_KEYS for sign in "<>:")
+    @classmethod
+    def of(cls, context: Context, viewer: Viewer, page: str, machine: str, q: str) -> Watching:
+        try:
+            search = Search.of(context, q, viewer.name)
+        except PiclusterError:
+            search = None
+        by_beats = any(f"{key}{sign}" in q for key in LIVE_KEYS for sign in "<>:")
+        return cls(viewer, page, machine, search, by_beats)
+
+    def finds(self, context: Context, machine: Machine) -> bool:
+        return self.search is not None and self.search.finds(context, machine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +88,23 @@ class Batch:
     number: int
     names: set[str]
     told: bytes
+    nearing: set[str]
+    """Machines whose lease has come near its end meanwhile: time alone has changed their rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a page in pieces, as somebody sees it who holds nothing."""
+
+    chips: str
+    named_chips: str
+    """For somebody with a name: with the filter for what is theirs."""
+    strip: str
+    rest: str
+
+
+NOBODY_IN_PARTICULAR = "\0"
+"""A name that nobody can have, for what everybody sees who holds nothing."""
 
 
 class Live:
@@ -84,17 +115,23 @@ class Live:
         self._batches: deque[Batch] = deque(maxlen=BATCHES)
         self._number = 0
         self._made_at = 0.0
-        self._parts: OrderedDict[tuple[object, ...], str] = OrderedDict()
-        self.streams = 0
+        self._head: tuple[tuple[int, bool], Head] | None = None
+        self.streams: Counter[str] = Counter()
+        """Open streams by address."""
 
     def beats(self, after: int, now: float) -> tuple[int, list[Batch]]:
         """(number of the newest telling, those after `after`); a new one is made when it is time."""
         if now - self._made_at >= BEATS_S:
             self._made_at = now
-            stirred = self._context.dashboard.trends.taken()
-            if stirred:
+            dashboard, view = self._context.dashboard, self._context.view
+            stirred, nearing = (
+                dashboard.trends.taken(),
+                dashboard.glance.endings.nearing(view.roster, view.now()),
+            )
+            if stirred or nearing:
                 self._number += 1
-                self._batches.append(Batch(self._number, stirred, event("beats", "", self._told(stirred))))
+                told = event("beats", "", self._told(stirred))
+                self._batches.append(Batch(self._number, stirred, told, nearing))
         return self._number, [batch for batch in self._batches if batch.number > after]
 
     def _told(self, names: set[str]) -> bytes:
@@ -104,18 +141,37 @@ class Live:
         return encode({name: rows.cells(name) for name in known})
 
     def parts(self, viewer: Viewer) -> str:
-        """The head of the page for this viewer."""
+        """The head of the page for this viewer: shared but for what is theirs."""
         overview = self._context.dashboard.glance.now
-        mine = viewer.name if overview.holders[viewer.name] else bool(viewer.name)
-        key = (self._context.view.revision, mine, viewer.kind)
-        found = self._parts.get(key)
-        if found is None:
-            found = self._parts[key] = self._context.dashboard.render(
-                "live_parts.html", viewer=viewer, parts=parts_of(self._context, viewer)
-            )
-            while len(self._parts) > 64:
-                self._parts.popitem(last=False)
-        return found
+        shared = self._shared(Viewer("", viewer.role) if viewer.known else Viewer())
+        if not viewer.name:
+            return shared.chips + shared.strip + shared.rest
+        own = parts_of(self._context, viewer, racks=False) if overview.holders[viewer.name] else None
+        if own is None:
+            return shared.named_chips + shared.strip + shared.rest
+        render = self._context.dashboard.render
+        strip = render("pool_strip.html", parts=own) if own.shares else shared.strip
+        for name in overview.by_holder[viewer.name] if not own.shares else ():
+            strip = strip.replace(pool_cell(name, "locked"), pool_cell(name, "mine"))
+        mine = f'<output data-count="mine">{own.mine}</output>'
+        return render("chips.html", parts=own) + strip + shared.rest + mine
+
+    def _shared(self, viewer: Viewer) -> Head:
+        """Made once for each revision, with and without a login."""
+        key = (self._context.view.revision, viewer.known)
+        if self._head is None or self._head[0] != key:
+            self._head = (key, self._made(viewer))
+        return self._head[1]
+
+    def _made(self, viewer: Viewer) -> Head:
+        render, parts = self._context.dashboard.render, parts_of(self._context, viewer)
+        named = parts_of(self._context, Viewer(NOBODY_IN_PARTICULAR, viewer.role), racks=False)
+        return Head(
+            render("chips.html", parts=parts),
+            render("chips.html", parts=named),
+            render("pool_strip.html", parts=parts),
+            render("live_parts.html", parts=parts),
+        )
 
 
 @router.get("/ui/stream")
@@ -132,19 +188,26 @@ async def stream(
     viewer = viewer_of(request)
     if not (viewer.known or (page == "machines" and may_read(context, viewer))):
         raise NotAuthenticated("This page needs a login.", "Log in again.")
-    if context.dashboard.live.streams >= MOST_STREAMS:
-        raise Unavailable(
-            f"{MOST_STREAMS} pages are open already.", "This one asks every 15 seconds instead."
-        )
-    watching = Watching(viewer, page, q, machine)
+    address = request.client.host if request.client else ""
+    _not_too_many(context, viewer, address)
+    watching = Watching.of(context, viewer, page, machine, q)
     start = resumed(context, last_event_id or after)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    told = _told(context, watching, start, lambda: viewer_of(request) == viewer)
+    told = _told(context, watching, start, address, lambda: viewer_of(request) == viewer)
     return StreamingResponse(told, media_type="text/event-stream", headers=headers)
 
 
+def _not_too_many(context: Context, viewer: Viewer, address: str) -> None:
+    """Raises `Unavailable`: whoever opens thousands of pages must not keep boards and jobs from being answered."""
+    streams = context.dashboard.live.streams
+    if streams.total() >= MOST_STREAMS or (
+        not viewer.known and streams[address] >= MOST_STREAMS_OF_STRANGERS
+    ):
+        raise Unavailable("Too many pages are open already.", "This one asks every 15 seconds instead.")
+
+
 async def _told(
-    context: Context, watching: Watching, start: int | None, still: Callable[[], bool]
+    context: Context, watching: Watching, start: int | None, address: str, still: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
     """Until the service stops, the session ends, or the viewer leaves."""
     live, view, clock = context.dashboard.live, context.view, asyncio.get_running_loop().time
@@ -152,13 +215,13 @@ async def _told(
     position = view.revision if start is None else start
     flushed = pinged = clock() - PING_S
     beats, _ = live.beats(0, clock())
-    live.streams += 1
+    live.streams[address] += 1
     context.metrics.streams.inc()
     try:
         yield event(
             "resync" if start is None else "hello",
             f"{epoch}.{position}",
-            encode({"now": context.wall_us() // 1000, "viewer": watching.viewer.name}),
+            encode({"now": context.wall_us() // 1000, "viewer": watching.viewer.mark}),
         )
         with view.follower() as news:
             while not context.stopping.is_set() and still():
@@ -180,14 +243,20 @@ async def _told(
                 await _until(context, news, max(0.05, waits_s), view.revision > position)
         yield event("bye", "", b"{}")
     finally:
-        live.streams -= 1
+        live.streams[address] -= 1
+        if not live.streams[address]:
+            del live.streams[address]
         context.metrics.streams.dec()
 
 
 def _beaten(context: Context, watching: Watching, batches: list[Batch]) -> bytes:
     """What this page shows of the beats that have come."""
+    nearing = sorted(set().union(*(batch.nearing for batch in batches)))
     if watching.page == "machines":
-        return event("changed", "", b"{}") if watching.by_beats else b"".join(batch.told for batch in batches)
+        if watching.by_beats:
+            return event("changed", "", b"{}")
+        rows = event("rows", "", _rows(context, watching, nearing)) if nearing else b""
+        return rows + b"".join(batch.told for batch in batches)
     if any(watching.machine in batch.names for batch in batches):
         cells = context.dashboard.rows.cells(watching.machine)
         return event("beats", "", encode({watching.machine: cells}))
@@ -198,13 +267,15 @@ def _news(
     context: Context, watching: Watching, changed: list[Machine | Lease], before: int, at: str
 ) -> bytes:
     """One flush: what this page shows of what has changed since the revision `before`."""
+    if watching.page != "machines" and context.dashboard.glance.shown_at <= before:
+        return b""
     parts = event("parts", "", context.dashboard.live.parts(watching.viewer))
     names = _touched(context, changed, before)
     if watching.page == "machines":
         if len(names) > MOST_ROWS:
             return parts + event("changed", at, b"{}")
         return parts + event("rows", at, _rows(context, watching, names))
-    if watching.machine and watching.machine not in names:
+    if watching.page == "none" or (watching.machine and watching.machine not in names):
         return parts
     return parts + event("changed", at, b"{}")
 
@@ -223,18 +294,11 @@ def _rows(context: Context, watching: Watching, names: list[str]) -> str:
     html: list[str] = []
     for name in names:
         machine = roster.machines.get(name)
-        if machine is None or not _matches(context, watching, machine):
+        if machine is None or not watching.finds(context, machine):
             html.append(context.dashboard.gone(name))
         else:
             html.append(rows.html(machine, watching.viewer))
     return "".join(html)
-
-
-def _matches(context: Context, watching: Watching, machine: Machine) -> bool:
-    try:
-        return fits(context, watching.q, machine, watching.viewer.name)
-    except PiclusterError:
-        return False
 
 
 async def _until(context: Context, news: asyncio.Event, seconds: float, sleep: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from picluster.pool.model import Machine
 from picluster.server.context import Context
 from picluster.server.pages.adding import invitation
 from picluster.server.pages.frame import login_first, page
-from picluster.server.pages.search import found
+from picluster.server.pages.search import Search, without_a_match
 from picluster.server.pages.viewer import Viewer, may_read, viewer_of
 from picluster.server.v1.common import InContext
 
@@ -22,6 +23,9 @@ router = APIRouter(include_in_schema=False)
 
 ROWS_ON_A_PAGE = 500
 """More rows make browsers slow, and nobody reads so far down."""
+
+ROWS_AT_ONCE = 50
+"""Rows made before the event loop is let on: some milliseconds when none of them is kept from before."""
 
 GROUPS = (("mine", "Mine"), ("attention", "Attention"), ("pool", "Pool"))
 
@@ -50,7 +54,7 @@ async def machines_page(request: Request, context: InContext, q: str = "", sort:
     problem: PiclusterError | None = None
     machines: list[Machine] = []
     try:
-        machines = found(context, q, viewer.name)
+        machines = await Search.of(context, q, viewer.name).all(context)
     except PiclusterError as error:
         problem = error
     sort = sort if sort.lstrip("-") in SORTS else "name"
@@ -58,7 +62,8 @@ async def machines_page(request: Request, context: InContext, q: str = "", sort:
     at_page = _page_number(request, len(machines))
     shown = machines[(at_page - 1) * ROWS_ON_A_PAGE : at_page * ROWS_ON_A_PAGE]
     total = len(context.view.roster.machines)
-    terms = [] if machines or problem else _terms(context, q, viewer)
+    tries = viewer.known and total and not (machines or problem)
+    terms = await without_a_match(context, q, viewer.name) if tries else [(q, False)]
     return page(
         request,
         "machines.html",
@@ -71,7 +76,7 @@ async def machines_page(request: Request, context: InContext, q: str = "", sort:
         total=total,
         terms=terms,
         culprit=next((term for term, bad in terms if bad), ""),
-        groups=_grouped(context, shown, viewer),
+        groups=await _grouped(context, shown, viewer),
         columns=COLUMNS,
         sorts=[(key, word.partition("|")[0]) for key, word, _ in COLUMNS if key],
         pages=-(-len(machines) // ROWS_ON_A_PAGE),
@@ -87,24 +92,17 @@ def _page_number(request: Request, count: int) -> int:
     )
 
 
-def _grouped(context: Context, machines: list[Machine], viewer: Viewer) -> list[tuple[str, str, list[str]]]:
+async def _grouped(
+    context: Context, machines: list[Machine], viewer: Viewer
+) -> list[tuple[str, str, list[str]]]:
     rows = context.dashboard.rows
     grouped: dict[str, list[str]] = {key: [] for key, _ in GROUPS}
-    for machine in machines:
-        grouped[rows.group(machine, viewer)].append(rows.html(machine, viewer))
+    for count, machine in enumerate(machines, 1):
+        if machine.name in context.dashboard.glance.now.states:  # it may have been deleted meanwhile
+            grouped[rows.group(machine, viewer)].append(rows.html(machine, viewer))
+        if count % ROWS_AT_ONCE == 0:
+            await asyncio.sleep(0)
     return [(key, word, grouped[key]) for key, word in GROUPS]
-
-
-def _terms(context: Context, q: str, viewer: Viewer) -> list[tuple[str, bool]]:
-    """The terms of a search that finds nothing, and which of them no machine fits by itself."""
-    terms = []
-    for term in q.split()[:20]:
-        try:
-            alone = bool(found(context, term, viewer.name))
-        except PiclusterError:  # half of a quoted text
-            alone = True
-        terms.append((term, not alone))
-    return terms
 
 
 def sort_key(context: Context, by: str) -> Callable[[Machine], tuple[Any, ...]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from picluster.pool.explain import CLEANING, LOCKED, OFFLINE, SET_ASIDE, present, state_of
 from picluster.pool.model import Lease, LeaseState, Machine, Row
 from picluster.pool.roster import Roster
+from picluster.server.pages.endings import Endings, fixed_end_s
 from picluster.server.pages.words import person, shown
 from picluster.server.view import View
 
@@ -51,6 +52,7 @@ class Overview:
         """Machines by state."""
         self.holders: Counter[str] = Counter()
         """How many machines each of them has."""
+        self.by_holder: dict[str, set[str]] = {}
         self.held_offline = 0
         self.waiting = 0
 
@@ -99,11 +101,13 @@ class Overview:
         if holder is not None:
             self.holders[holder] += by
             self.held_offline += by * (state == OFFLINE)
+            mine = self.by_holder.setdefault(holder, set())
+            (mine.add if by > 0 else mine.discard)(name)
             if not self.holders[holder]:
-                del self.holders[holder]
+                del self.holders[holder], self.by_holder[holder]
 
 
-def racks(roster: Roster, names: Sequence[str]) -> list[tuple[str, list[str]]]:
+def by_rack(roster: Roster, names: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Machines by the label `rack`; those without one come last."""
     found: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -121,13 +125,8 @@ class Lately:
     last: tuple[str, int] = ("", 0)
     """(sentence, when)"""
 
-    def see(self, rows: Sequence[Row]) -> None:
-        """Called with the rows of each commit, oldest first."""
-        for row in rows:
-            if isinstance(row, Lease):
-                self._lease(row)
-
-    def _lease(self, lease: Lease) -> None:
+    def see(self, lease: Lease) -> None:
+        """A lease is new or different."""
         names = ", ".join(shown(name, 40) for name in lease.machines[:3])
         if lease.state is LeaseState.ENDED and lease.machines and lease.ended_us:
             for name in lease.machines:
@@ -137,6 +136,10 @@ class Lately:
             self._say(f"{person(lease.holder)} {_ending(lease)} {names}", lease.ended_us)
         elif lease.state is LeaseState.HELD:
             self._say(f"{person(lease.holder)} locked {names}", lease.granted_us)
+
+    def forget(self, name: str) -> None:
+        self.freed_us.pop(name, None)
+        self.after.pop(name, None)
 
     def _say(self, sentence: str, at_us: int) -> None:
         if at_us > self.last[1]:
@@ -158,17 +161,20 @@ class Glance:
         self._aside: dict[str, tuple[str, ...]] = {}
         """What is set aside for each waiting lease: the machines of which it says no more are touched, too."""
         self._let_go: dict[str, int] = {}
+        self._looks: dict[str, tuple[object, ...]] = {}
         self._overview = Overview()
         self.lately = Lately()
+        self.endings = Endings()
+        self.shown_at = 0
+        """The revision of the last change that people see; a program that renews its lease changes nothing for them."""
         view.listeners.append(self._see)
 
     @property
     def now(self) -> Overview:
         """As of the revision that the view shows."""
         roster = self._view.roster
-        if (
-            roster is not self._roster or roster.epoch != self._epoch
-        ):  # loaded anew, or every machine may look offline
+        if roster is not self._roster or roster.epoch != self._epoch:
+            # Loaded anew; or every machine may look offline.
             self._roster, self._epoch, self._overview = roster, roster.epoch, Overview()
             self._touched = set(roster.machines)
         if self._touched:
@@ -178,14 +184,36 @@ class Glance:
         self._overview.waiting = sum(len(group.waiting) for group in roster.waiting_groups())
         return self._overview
 
+    def let_go_after(self, revision: int) -> list[str]:
+        """Machines that were set aside and are no more, since then: no row of their own says so."""
+        return [name for name, at in self._let_go.items() if at > revision]
+
     def _see(self, rows: Sequence[Row]) -> None:
-        self.lately.see(rows)
         for row in rows:
             if isinstance(row, Machine):
                 self._touched.add(row.name)
+                self.shown_at = row.revision
+                if row.deleted:
+                    self.lately.forget(row.name)
+                    self._let_go.pop(row.name, None)
             elif isinstance(row, Lease):
                 self._touched.update(row.machines, row.set_aside)
+                self.lately.see(row)
+                self.endings.see(row)
                 self._set_aside(row)
+                self._look_at(row)
+
+    def _look_at(self, lease: Lease) -> None:
+        """Whether people see that it is different."""
+        look = (
+            *(lease.state, lease.machines, lease.set_aside, lease.ttl_s, lease.ready, lease.confirmed),
+            *(lease.verdict, lease.awaiting, fixed_end_s(lease)),
+        )
+        if self._looks.get(lease.id) != look:
+            self.shown_at = lease.revision
+            self._looks[lease.id] = look
+        if not lease.live and not lease.awaiting:
+            self._looks.pop(lease.id, None)
 
     def _set_aside(self, lease: Lease) -> None:
         before = self._aside.pop(lease.id, ())
@@ -193,7 +221,3 @@ class Glance:
             self._aside[lease.id] = lease.set_aside
         self._touched.update(before)
         self._let_go.update((name, lease.revision) for name in before if name not in lease.set_aside)
-
-    def let_go_after(self, revision: int) -> list[str]:
-        """Machines that were set aside and are no more, since then: no row of their own says so."""
-        return [name for name, at in self._let_go.items() if at > revision]

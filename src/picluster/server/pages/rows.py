@@ -18,18 +18,12 @@ from picluster.pool.health import number
 from picluster.pool.model import Lease, Machine, Mode
 from picluster.server.context import Context
 from picluster.server.pages import svg
+from picluster.server.pages.endings import SOON_S, renews_itself
 from picluster.server.pages.overview import ATTENTION, Glance
 from picluster.server.pages.trends import Trends
 from picluster.server.pages.viewer import Viewer
-from picluster.server.pages.words import STATES, StateWord, moment, person, shown, ticking
+from picluster.server.pages.words import STATES, StateWord, moment, person, retimed, shown, ticking
 from picluster.server.present import expires_in_s
-
-RENEWED_TTL_S = 300.0
-"""Whoever takes a board for no longer than this is a program that renews, as is who sets a hard
-limit; people choose half an hour or more."""
-
-SOON_S = 900.0
-"""With less than this left, the end is the news of the row, and Extend its button."""
 
 WARM_C, HOT_C = 70.0, 80.0
 """From where a temperature is told in amber, and in red: there a Raspberry Pi slows down."""
@@ -142,7 +136,12 @@ class Rows:
 
     def _filled(self, machine: Machine, still: str) -> str:
         temperature, load, beats = self.cells(machine.name)
-        return still.replace(TEMPERATURE, temperature).replace(LOAD, load).replace(BEATS, beats)
+        return (
+            retimed(still, self._context.wall_us())
+            .replace(TEMPERATURE, temperature)
+            .replace(LOAD, load)
+            .replace(BEATS, beats)
+        )
 
     def _still(self, machine: Machine, viewer: Viewer) -> str:
         lease = self._context.view.roster.leases.get(machine.lease)
@@ -195,8 +194,7 @@ class Rows:
         if lease is None:
             return None
         left = expires_in_s(self._context.view, self._context.settings.policy, lease)
-        renews = lease.ttl_s is not None and (lease.ttl_s <= RENEWED_TTL_S or lease.not_after_s is not None)
-        shape = "open" if left is None else "renews" if renews else "fixed"
+        shape = "open" if left is None else "renews" if renews_itself(lease) else "fixed"
         now_us = self._context.wall_us()
         return Holding(
             holder=person(lease.holder),

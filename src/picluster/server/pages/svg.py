@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from urllib.parse import quote
 
 from markupsafe import Markup
 
-from picluster.server.pages.words import many
+from picluster.server.pages.words import STATES, many, shown
 
 BEATS = 30
 """Ticks in a strip: a quarter of an hour at the usual beat."""
@@ -105,6 +106,14 @@ def _inside(shape: str, left: float) -> Markup:
         '<rect class="all" width="100%" height="4" rx="2"/>'
         '<rect class="left" x="{:.1f}%" width="{:.1f}%" height="4" rx="2"/>'
     ).format(start, share)
+
+
+def pool_cell(name: str, state: str) -> Markup:
+    """One machine in the strip of the pool, as a link to it."""
+    said = f"{shown(name, 64)}, {STATES[state].word.lower()}"
+    return Markup('<a class="cell st-{}" href="/m/{}" title="{}" aria-label="{}"></a>').format(
+        state, quote(name), said, said
+    )
 
 
 def cells(states: Sequence[str]) -> Markup:

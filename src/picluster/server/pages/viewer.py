@@ -58,6 +58,11 @@ class Viewer:
         return self.role >= Role.OPERATOR
 
     @property
+    def mark(self) -> str:
+        """Name and role: a page that was made for another one is not this viewer's."""
+        return f"{self.role.name.lower()} {self.name}" if self.name else ""
+
+    @property
     def kind(self) -> tuple[bool, bool, bool]:
         return (self.known, self.acts, self.operates)
 

@@ -22,7 +22,12 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
 def context_of(request: Request) -> Context:
-    return cast(Context, request.app.state.context)
+    """The service; and from now on the request knows at which revision it began to look, so that a page that takes its
+    time is told by its stream what changed meanwhile."""
+    context = cast(Context, request.app.state.context)
+    if not hasattr(request.state, "at"):
+        request.state.at = f"{context.view.roster.epoch}.{context.view.revision}"
+    return context
 
 
 def maybe_actor(request: Request) -> Actor | None:

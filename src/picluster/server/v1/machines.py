@@ -48,23 +48,14 @@ def find(context: Context, text: str, me: str = "") -> list[Machine]:
     if exact is not None:
         return [exact]
     machines = sorted(roster.machines.values(), key=lambda machine: machine.name)
-    selector = _read(context, text)
+    selector = read_search(context, text)
     if selector is None:
         return machines
     return [machine for machine in machines if selector.matches(search_facts(context.view, machine, me))]
 
 
-def finds(context: Context, text: str, machine: Machine, me: str = "") -> bool:
-    """Whether a search that `find` would answer finds this machine. Raises `Malformed` for what is no selector."""
-    exact = context.view.roster.machine_called(text.strip())
-    if exact is not None:
-        return exact.name == machine.name
-    selector = _read(context, text)
-    return selector is None or selector.matches(search_facts(context.view, machine, me))
-
-
-def _read(context: Context, text: str) -> Selector | None:
-    """The search as a selector; None for an empty one."""
+def read_search(context: Context, text: str) -> Selector | None:
+    """A search as a selector; None for an empty one. Raises `Malformed`."""
     if not text.strip():
         return None
     counts = context.view.roster.label_keys.items()

@@ -60,7 +60,7 @@ function listen(kind, act, json = true) {
 function hello(data) {
   synchronise(data.now);
   alive();
-  if (data.viewer !== undefined && data.viewer !== document.body.dataset.viewer) reload();
+  if (data.viewer !== undefined && data.viewer !== document.body.dataset.mark) reload();
 }
 
 /** The page anew; but a dialog is finished first, since its answer says the same and keeps what was typed. */
@@ -132,7 +132,7 @@ function parts(html) {
   }
   if (find("#list")) document.title = find("title", fresh)?.textContent ?? document.title;
   localise();
-  const count = find("output[data-count='mine']", fresh).textContent;
+  const count = find("output[data-count='mine']", fresh)?.textContent ?? "0";
   if (count !== mine) { mine = count; stillWaiting(); }
   document.dispatchEvent(new Event("refreshed"));
 }
