@@ -214,7 +214,8 @@ class Front:
             return message
 
         length = header(scope, b"content-length")
-        if length.isdecimal() and int(length) > LARGEST_BODY:
+        program = scope["path"].startswith(API)
+        if program and length.isdecimal() and int(length) > LARGEST_BODY:
             await send_error(send, BodyTooLarge(hint=f"At most {LARGEST_BODY} bytes are read."))
             return
         await self._api(scope, limited, send)

@@ -116,6 +116,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(settings: Settings) -> int:
     _check_tls(settings)
+    _allow_many_connections()
     power = Power(load_power(settings.config))
     listening = _listen(settings)
     running: list[Service] = []
@@ -136,6 +137,22 @@ GARBAGE = (100_000, 50, 100)
 """After how many new objects, and how many of the collections before, the collector looks again. Rows are immutable
 and refer to no row that refers back, so there is next to nothing to find; with Python's usual numbers it looks
 through 10,000 machines so often that a fifth of all beats are lost to it."""
+
+
+OPEN_FILES = 65_536
+"""Boards hold a call open each, pages a stream each; many systems allow 1,024 unless one asks."""
+
+
+def _allow_many_connections() -> None:
+    """As many as the system lets us have, up to that."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _collect_rarely() -> None:

@@ -10,14 +10,16 @@ from picluster.pool.model import Actor, Person, Role
 from picluster.server.access import passwords
 from picluster.server.access.gate import disabled
 from picluster.server.context import Context
-from picluster.wire import PersonAmendment, PersonRequest, raise_problems
+from picluster.wire import LoginRequest, PersonAmendment, PersonRequest, raise_problems
 
 
 async def proven(context: Context, name: str, password: str, address: str) -> Person:
     """The account, if this is its password.
 
-    Raises `WrongPassword`, after the same time whether or not there is such an account, and `TooManyAttempts`.
+    Raises `WrongPassword`, after the same time whether or not there is such an account, and `TooManyAttempts`; and
+    `Malformed` for what is longer than any name or password, before anything is made of it.
     """
+    raise_problems(LoginRequest(name, password).problems())
     with context.gate.attempts.of(name, address):
         person = context.view.roster.person(name)
         if not await passwords.fits(person.password if person else "", password) or person is None:

@@ -1,4 +1,5 @@
-"""Limits for those who guess passwords: so many failures a minute for each address, and for each name.
+"""Limits for those who guess passwords: so many failures a minute for each address, each name, and each name from one
+address. So whoever guesses a name from elsewhere does not lock out the one who has it.
 
 Counted in this process alone: with N replicas somebody who finds them all has N times as many tries.
 """
@@ -17,7 +18,11 @@ from picluster.errors import Unavailable, WrongPassword
 from picluster.wire import LONGEST_NAME
 
 FAILURES_PER_NAME = 10
-"""A minute. A person does not mistype faster, and 14,400 a day find no password of ten characters."""
+"""A minute, from one address. A person does not mistype faster."""
+
+FAILURES_PER_NAME_ELSEWHERE = 100
+"""A minute, from all addresses together: 144,000 a day find no password of ten characters, and it takes many addresses
+to use them up."""
 
 FAILURES_PER_ADDRESS = 30
 """A minute. A whole office may share one address; lists of stolen names and passwords have millions of lines."""
@@ -39,7 +44,8 @@ class Attempts:
     def __init__(self) -> None:
         self._limiter = FixedWindowRateLimiter(MemoryStorage())
         self._limits = {
-            "name": RateLimitItemPerMinute(FAILURES_PER_NAME),
+            "name": RateLimitItemPerMinute(FAILURES_PER_NAME_ELSEWHERE),
+            "name here": RateLimitItemPerMinute(FAILURES_PER_NAME),
             "address": RateLimitItemPerMinute(FAILURES_PER_ADDRESS),
         }
         self._under_way: Counter[Key] = Counter()
@@ -47,7 +53,8 @@ class Attempts:
     @contextmanager
     def of(self, name: str, address: str) -> Iterator[None]:
         """One attempt; failed if the block raises `WrongPassword`. Raises `TooManyAttempts` instead of beginning it."""
-        keys = [("name", name.casefold()[:LONGEST_NAME]), ("address", address)]
+        who = name.casefold()[:LONGEST_NAME]
+        keys = [("name", who), ("name here", f"{address} {who}"), ("address", address)]
         for key in keys:
             self._not_too_many(key)
         self._under_way.update(keys)
@@ -65,5 +72,5 @@ class Attempts:
         what, who = key
         left = self._limiter.get_window_stats(self._limits[what], what, who).remaining
         if left <= self._under_way[key]:
-            where = "for this name" if what == "name" else "from this address"
+            where = "from this address" if what == "address" else "for this name"
             raise TooManyAttempts(f"Too many failed log-ins {where}.", "Wait a minute, then try again.")

@@ -25,6 +25,9 @@ SESSION_S = 14 * 86_400.0
 
 COOKIE = "picluster_session"
 
+NOWHERE = "nowhere"
+"""What no origin is equal to, for a request that does not say whom it is for."""
+
 SECURE_PREFIX = "__Host-"
 """Under TLS: browsers take such a cookie only from this very host, over TLS, so no neighbour can plant one."""
 
@@ -121,12 +124,19 @@ def same_origin(request: Request) -> None:
     """Only our own pages may change anything: by `Sec-Fetch-Site`, or, where the browser does not send it (plain HTTP
     on a LAN), by an `Origin` that is ours. Raises `NotAllowed`."""
     site = request.headers.get("sec-fetch-site")
-    origin = urlsplit(request.headers.get("origin", "")).netloc
-    ours = bool(origin) and origin == request.headers.get("host")
+    ours = _netloc(request.headers.get("origin", "")) == (request.headers.get("host") or NOWHERE)
     if site != "same-origin" and (site or not ours):
         raise NotAllowed(
             "This form was sent from another site.", "Open our own page, and send it from there."
         )
+
+
+def _netloc(origin: str) -> str:
+    """Host and port of an origin; nothing of what is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _keep(response: Response, request: Request, value: str, seconds: int) -> None:

@@ -29,6 +29,7 @@ async def login(request: Request, context: InContext) -> Response:
     form = await forms.sent(request)
     try:
         secret = await _begun(context, form, _address(request))
+        await sessions.end(context, request)  # the one that this browser had, perhaps somebody else's
     except PiclusterError as error:
         return _login(request, context, form, error)
     return _inside(request, secret, _onward(request, form))

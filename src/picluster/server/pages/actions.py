@@ -11,13 +11,14 @@ from starlette.responses import Response
 from picluster.errors import Malformed, NotAuthenticated, PiclusterError
 from picluster.pool.commands import Release
 from picluster.pool.model import Actor, Machine, Role
+from picluster.server.access.gate import require
 from picluster.server.context import Context
 from picluster.server.pages import forms
 from picluster.server.pages.forms import Form
 from picluster.server.pages.frame import done, login_first, page
 from picluster.server.pages.leasing import LENGTHS, USUAL, asked_for, known
 from picluster.server.pages.rows import fingerprint, ssh_line
-from picluster.server.pages.verbs import VERBS, Verb, labels_text, possible, verb_named
+from picluster.server.pages.verbs import VERBS, Verb, labels_text, possible, role_for, verb_named
 from picluster.server.v1.common import InContext
 
 router = APIRouter(include_in_schema=False)
@@ -36,7 +37,7 @@ async def menu(request: Request, context: InContext, name: str) -> Response:
         request,
         "menu.html",
         machine=machine,
-        verbs=possible(context, machine, actor.role),
+        verbs=possible(context, machine, actor),
         mine=lease is not None and lease.holder == actor.name,
         ssh=ssh_line(machine),
     )
@@ -46,7 +47,7 @@ async def menu(request: Request, context: InContext, name: str) -> Response:
 async def verb_dialog(request: Request, context: InContext, name: str, verb: str) -> Response:
     """What it does, and what it needs to know."""
     chosen = verb_named(verb)
-    forms.by(request, chosen.role)
+    _may(request, context, name, chosen)
     return _dialog(request, context, known(context, name), chosen, forms.asked(request))
 
 
@@ -55,7 +56,7 @@ async def carry_out(request: Request, context: InContext, name: str, verb: str) 
     """Done, or the same dialog with what is in the way."""
     form, chosen = await forms.sent(request), verb_named(verb)
     try:
-        actor = forms.by(request, chosen.role)
+        actor = _may(request, context, name, chosen)
     except NotAuthenticated:
         return login_first(request, forms.with_typed(request.url.path, form))
     machine = known(context, name)
@@ -67,6 +68,14 @@ async def carry_out(request: Request, context: InContext, name: str, verb: str) 
         )
     home = f"/m/{quote(machine.name)}" if chosen.name != "delete" else "/"
     return done(request, said, forms.back_to(request, form, home))
+
+
+def _may(request: Request, context: Context, name: str, verb: Verb) -> Actor:
+    """Whoever asks, with the role that this takes with this machine. Raises `NotAuthenticated` or `NotAllowed`."""
+    actor = forms.by(request, Role.VIEWER)
+    machine = context.view.roster.machine_called(name)
+    lease = context.view.roster.leases.get(machine.lease) if machine else None
+    return require(actor, role_for(verb, actor, machine, lease) if machine else verb.role)
 
 
 def _dialog(

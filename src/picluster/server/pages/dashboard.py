@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment
 from markupsafe import Markup
 
+from picluster.pool.model import Machine, Row
 from picluster.server.context import Context
 from picluster.server.pages.join_tokens import JoinTokens
 from picluster.server.pages.live import Live
@@ -28,12 +30,19 @@ class Dashboard:
         self.live = Live(context)
         self.join_tokens = JoinTokens(context)
         context.view.hearers.append(self.trends.hear)
+        context.view.listeners.append(self._forget)
 
     async def remember(self) -> None:
         """What the boards were like in the hour before this start, from the store."""
         now_us = self._context.wall_us()
         found = await asyncio.to_thread(self._context.store.lately, now_us - POINTS * POINT_US)
         self.trends.remember(found)
+
+    def _forget(self, rows: Sequence[Row]) -> None:
+        """A board that comes back under the name of a deleted one begins anew."""
+        for row in rows:
+            if isinstance(row, Machine) and row.deleted:
+                self.trends.forget(row.name)
 
     def render(self, template: str, **values: Any) -> str:
         return self._templates.get_template(template).render(**values)

@@ -14,9 +14,7 @@ from heapq import nsmallest
 from picluster.pool.explain import present
 from picluster.pool.model import Lease, Machine, Service
 from picluster.pool.roster import Roster
-
-RENEWED_TTL_S = 300.0
-"""Whoever takes a board for no longer than this is a program that renews; people choose half an hour or more."""
+from picluster.server.pages.endings import renews_itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +48,9 @@ class Estimate:
     """Whether others would do as well."""
 
 
-def renews(lease: Lease) -> bool:
-    """Whether a program keeps this lease: its ttl is short, or it says itself that it may last longer than that."""
-    if lease.ttl_s is None:
-        return False
-    return lease.ttl_s <= RENEWED_TTL_S or (lease.not_after_s or 0.0) > lease.ttl_s
-
-
 def lasts(lease: Lease) -> Coming:
     """How long a lease goes on from its grant, if its holder does not give back before."""
-    if lease.ttl_s is None or renews(lease):
+    if lease.ttl_s is None or renews_itself(lease):
         return Coming(lease.not_after_s, latest=True) if lease.not_after_s is not None else UNKNOWN
     return Coming(lease.ttl_s)
 

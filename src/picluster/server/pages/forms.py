@@ -13,6 +13,7 @@ from picluster.pool.model import Actor, Role
 from picluster.server.access.gate import require
 from picluster.server.access.sessions import same_origin
 from picluster.server.pages.viewer import actor_of
+from picluster.wire import text_problem
 
 MOST_FIELDS = 2_000
 """A page of machines, all selected, and some more."""
@@ -46,6 +47,14 @@ class Form:
 
     def list(self, name: str) -> tuple[str, ...]:
         return self.all.get(name, ())
+
+    def reason(self, ask: str = "") -> str:
+        """Why something is done, as the API takes it. Raises `Malformed`, also for none where `ask` says that there has
+        to be one."""
+        said = self.text("reason")
+        if problem := text_problem(said) or ("" if said else ask):
+            raise Malformed(f"reason: {problem}", field="reason")
+        return said
 
     def chosen(self, name: str) -> bool:
         """Whether a box is ticked."""

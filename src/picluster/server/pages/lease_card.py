@@ -139,7 +139,7 @@ def _actions(
     home = f"/m/{machine.name}"
     if state.key == "free":
         return [Action("lock", "Lock", f"{home}/lock", filled=True)]
-    can = {verb.name for verb in possible(context, machine, viewer.role)}
+    can = {verb.name for verb in possible(context, machine, viewer)}
     mends = [Action(name, word, f"{home}/{name}") for name, word in MENDS.items() if name in can]
     if state.key not in TO_DO:
         mends = []  # the power of a board that is well is switched from the menu

@@ -106,11 +106,12 @@ async def asked_for(context: Context, actor: Actor, form: Form, selector: str, *
         ssh_public_keys=tuple(line.strip() for line in form.text("keys").splitlines() if line.strip()),
     )
     raise_problems(ask.problems())
+    asked = hashlib.sha256(encode(ask)).hexdigest()
     lease: Lease = await context.coordinator.ask(
         Acquire(
             by=actor,
-            lease=_lease_id(form),
-            asked=hashlib.sha256(encode(ask)).hexdigest(),
+            lease=_lease_id(context, form, actor, asked),
+            asked=asked,
             quota=context.settings.quota,
             **{name: getattr(ask, name) for name in LeaseRequest.__slots__},
         )
@@ -118,12 +119,16 @@ async def asked_for(context: Context, actor: Actor, form: Form, selector: str, *
     return lease
 
 
-def _lease_id(form: Form) -> str:
-    """The id in the form; without script a page may be sent twice, and is the same lease."""
+def _lease_id(context: Context, form: Form, actor: Actor, asked: str) -> str:
+    """The id in the form, so that what is sent twice is one lease. A form of yesterday, or one that was changed after its
+    first answer, asks for another one."""
     try:
-        return str(uuid.UUID(form.text("id")))
+        lease_id = str(uuid.UUID(form.text("id")))
     except ValueError:
         return str(uuid.uuid4())
+    known = context.view.roster.leases.get(lease_id)
+    same = known is None or (known.live and (known.holder, known.asked) == (actor.name, asked))
+    return lease_id if same else str(uuid.uuid4())
 
 
 def _whole(form: Form, name: str, default: int) -> int:
@@ -352,7 +357,7 @@ async def leave(request: Request, context: InContext, lease_id: str) -> Response
     if others and actor.role < Role.OPERATOR:
         raise Conflict("This is somebody else's place in the queue.", "An operator can take them out.")
     await context.coordinator.ask(
-        Release(actor, lease_id, form.text("reason") or ("taken out of the queue" if others else ""))
+        Release(actor, lease_id, form.reason() or ("taken out of the queue" if others else ""))
     )
     said = "It is given back." if lease and lease.machines else "Out of the queue."
     return done(request, said, forms.back_to(request, form, "/queue"))

@@ -21,7 +21,8 @@ from picluster.pool.roster import Roster
 from picluster.pool.selector import parse
 from picluster.server.context import Context
 from picluster.server.pages import forms
-from picluster.server.pages.estimate import Estimate, estimates, renews, rest_of
+from picluster.server.pages.endings import renews_itself
+from picluster.server.pages.estimate import Estimate, estimates, rest_of
 from picluster.server.pages.forms import Form
 from picluster.server.pages.frame import done, login_first, page
 from picluster.server.pages.leasing import LENGTHS, USUAL, asked_for, granted
@@ -176,12 +177,12 @@ def coming_free(context: Context, viewer: Viewer, now: Now, span_s: int) -> list
     """All held leases, those that end first first; of those without an end, the oldest."""
     held = (lease for lease in context.view.roster.leases.values() if lease.state is LeaseState.HELD)
     ends = [(rest_of(lease, now.service_s), lease) for lease in held]
-    ends.sort(key=lambda end: (end[0].order, not renews(end[1]), end[1].granted_us, end[1].id))
+    ends.sort(key=lambda end: (end[0].order, not renews_itself(end[1]), end[1].granted_us, end[1].id))
     rows = context.dashboard.rows
     found = []
     for rest, lease in ends:
         holding = rows.holding(lease)
-        shape = "renews" if renews(lease) else "fixed" if rest.in_s is not None else "open"
+        shape = "renews" if renews_itself(lease) else "fixed" if rest.in_s is not None else "open"
         share = 100.0 if rest.in_s is None else min(100.0, 100 * rest.in_s / span_s)
         found.append(
             Bar(
@@ -339,9 +340,8 @@ async def take_out(request: Request, context: InContext, lease_id: str) -> Respo
         return login_first(request, forms.with_typed(request.url.path, form))
     lease = _waiting(context, lease_id)
     try:
-        if not form.text("reason"):
-            raise Malformed("reason: say why; it is recorded, and its owner reads it.", field="reason")
-        await context.coordinator.ask(Release(actor, lease.id, form.text("reason")))
+        reason = form.reason("say why; it is recorded, and its owner reads it.")
+        await context.coordinator.ask(Release(actor, lease.id, reason))
     except PiclusterError as error:
         return _out(request, lease, form, error)
     return done(request, f"{lease.holder} waits no more.", forms.back_to(request, form, "/queue"))

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from picluster.errors import Conflict, Malformed, NotFound
 from picluster.pool.commands import Amend, Forget, Release
-from picluster.pool.model import Actor, Lease, Machine, Role, Service
+from picluster.pool.model import LEGACY_PREFIX, Actor, Lease, Machine, Mode, Role, Service
 from picluster.server.context import Context
 from picluster.server.pages.forms import Form
+from picluster.server.pages.viewer import Viewer
 from picluster.wire import LONGEST_REPORTED, LONGEST_WAIT_S, MachineAmendment, PowerRequest, raise_problems
 
 
@@ -54,6 +55,8 @@ class Verb:
     command: str = ""
     """The same on the command line, where {} is the machine, and its arguments stand as their fields' flags say."""
     danger: bool = False
+    legacy: bool = False
+    """Whether users of the shared key may, with what is of the old protocol: among them there is no operator."""
     bulk: bool = False
     """Whether it makes sense for many at once."""
 
@@ -146,9 +149,8 @@ async def _take(context: Context, actor: Actor, machine: Machine, form: Form) ->
         raise Conflict(
             f"{machine.name} has changed hands: {lease.holder} has it now.", "Look again, and decide anew."
         )
-    if not form.text("reason"):
-        raise Malformed("reason: say why you take it from somebody; it is recorded.", field="reason")
-    await context.coordinator.ask(Release(actor, lease.id, form.text("reason")))
+    reason = form.reason("say why you take it from somebody; it is recorded.")
+    await context.coordinator.ask(Release(actor, lease.id, reason))
     return f"{machine.name} is taken from {lease.holder}."
 
 
@@ -170,7 +172,7 @@ async def _power(context: Context, actor: Actor, machine: Machine, form: Form) -
 async def _delete(context: Context, actor: Actor, machine: Machine, form: Form) -> str:
     if form.text("retype") != machine.name:
         raise Malformed(f"retype: type {machine.name} to delete it.", field="retype")
-    await context.coordinator.ask(Forget(actor, machine.name, form.text("reason")))
+    await context.coordinator.ask(Forget(actor, machine.name, form.reason()))
     return f"{machine.name} is deleted."
 
 
@@ -242,22 +244,32 @@ VERBS = {
             lambda context, machine, lease: lease is not None,
             about="The lease ends now, and the holder's work on it with it.",
             fields=(Field("reason", "Why", hint="It is recorded, and the holder reads it.", required=True, flag="--reason"),),
-            command="picluster unlock --force {}", danger=True,
+            command="picluster unlock --force {}", danger=True, legacy=True,
         ),
         Verb(
             "delete", "Delete {}", "Delete", "trash", _delete, lambda context, machine, lease: lease is None,
             about="It leaves the list, and its board needs a new token to come back. Its history stays.",
             fields=(Field("retype", "Type the machine's name", "retype", required=True), Field("reason", "Why")),
-            command="picluster delete {}", danger=True,
+            command="picluster delete {}", danger=True, legacy=True,
         ),
     )
 }  # fmt: skip
 
 
-def possible(context: Context, machine: Machine, role: Role) -> list[Verb]:
-    """What this role can do with the machine now, in the order of the menu."""
+def possible(context: Context, machine: Machine, actor: Actor | Viewer) -> list[Verb]:
+    """What this person can do with the machine now, in the order of the menu."""
     lease = context.view.roster.leases.get(machine.lease)
-    return [verb for verb in VERBS.values() if role >= verb.role and verb.possible(context, machine, lease)]
+    return [
+        verb
+        for verb in VERBS.values()
+        if actor.role >= role_for(verb, actor, machine, lease) and verb.possible(context, machine, lease)
+    ]
+
+
+def role_for(verb: Verb, actor: Actor | Viewer, machine: Machine, lease: Lease | None) -> Role:
+    """The least role that may do this with this machine."""
+    of_old = lease.holder.startswith(LEGACY_PREFIX) if lease else machine.mode is Mode.LEGACY
+    return Role.USER if verb.legacy and actor.legacy and of_old else verb.role
 
 
 def verb_named(name: str) -> Verb:

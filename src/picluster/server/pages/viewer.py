@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from picluster.pool.model import Actor, Role
+from picluster.pool.model import LEGACY_PREFIX, Actor, Role
 from picluster.server.access.sessions import session_actor
 from picluster.server.context import Context
 
@@ -56,6 +56,10 @@ class Viewer:
     @property
     def operates(self) -> bool:
         return self.role >= Role.OPERATOR
+
+    @property
+    def legacy(self) -> bool:
+        return self.name.startswith(LEGACY_PREFIX)
 
     @property
     def mark(self) -> str:

@@ -54,11 +54,28 @@ function close() {
 /** New HTML has come into the dialog: its command, its times, what it counts. */
 function arrived(within) {
   localise(within);
-  for (const form of all("form[data-command]", within)) { compose(form); ends(form); }
+  for (const form of all("form[data-command]", within)) { recall(form); compose(form); ends(form); }
   for (const wait of all("[data-wait]", within)) if (document.body.dataset.viewer) begin(wait.dataset.wait);
   for (const keys of all("[data-remember-keys] [name='keys']", within)) keys.value ||= kept.get("keys") ?? "";
   for (const undo of all("[data-undo]", within)) countDown(undo);
 }
+
+// What was typed
+
+const draftOf = (form) => `draft.${form.getAttribute("action")}`;
+const texts = (form) => all("input.form-control, textarea.form-control", form).filter((field) => field.name !== "keys");
+
+/** Kept in this tab until it is sent or cancelled: the back button and a slip to Esc lose nothing. */
+function draft(form) {
+  kept.set(draftOf(form), JSON.stringify(texts(form).map((field) => [field.name, field.value])), "sessionStorage");
+}
+
+function recall(form) {
+  const typed = new Map(JSON.parse(kept.get(draftOf(form), "sessionStorage") || "[]"));
+  for (const field of texts(form)) field.value = typed.get(field.name) ?? field.value;
+}
+
+const forget = (form) => kept.set(draftOf(form), "", "sessionStorage");
 
 function countDown(button, left = UNDO_S) {
   if (!button.isConnected) return;
@@ -118,6 +135,7 @@ async function send(form, button) {
     button.disabled = false;
     if (button.textContent === button.dataset.busy) button.textContent = word; // else its row has changed meanwhile
   }
+  if (answer.ok || answer.redirect) forget(form);
   if (form.dataset.leaves) end(form.dataset.leaves);
   if (find("[name='keys']", form)?.value) kept.set("keys", find("[name='keys']", form).value);
   return answer;
@@ -200,6 +218,7 @@ export function startDialogs() {
     open(link.href);
   });
   on("click", "[data-popup]", menu);
+  on("click", ".dialog-foot [data-close], .close", (link) => { const form = link.closest("form"); if (form) forget(form); });
   on("click", "[data-close]", (link, event) => { if (dialog.open) { event.preventDefault(); close(); } });
   on("click", "[data-copy]", (button, event) => { event.preventDefault(); copy(button); });
   on("click", ".person, .look", (details, event) => { event.stopPropagation(); });
@@ -211,7 +230,7 @@ export function startDialogs() {
     said.set(event.submitter.name, event.submitter.value);
     open(`${form.getAttribute("action")}?${said}`);
   });
-  on("input", "form[data-command] *", (field) => { const form = field.closest("form"); compose(form); ends(form); });
+  on("input", "form[data-command] *", (field) => { const form = field.closest("form"); draft(form); compose(form); ends(form); });
   on("change", "form[data-command] *", (field) => { const form = field.closest("form"); compose(form); ends(form); });
   dialog.addEventListener("click", (event) => { if (event.target === dialog) close(); });
   dialog.addEventListener("close", () => { body.replaceChildren(); back(); if (came) { show(came); came = null; } });
