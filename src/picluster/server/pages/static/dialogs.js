@@ -152,7 +152,7 @@ async function act(form, event) {
 async function inDialog(form, event) {
   event.preventDefault();
   const answer = await send(form, event.submitter ?? find("[data-main]", form));
-  const failed = !answer.status || answer.status === 403 || answer.status === 429 || answer.status >= 500;
+  const failed = !answer.status || answer.status === 403 || answer.status === 413 || answer.status === 429 || answer.status >= 500;
   if (failed && form.isConnected) complain(form, answer); else show(answer);
 }
 

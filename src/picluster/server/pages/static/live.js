@@ -3,7 +3,7 @@
 import { all, fetchPart, find, morph, parse } from "./page.js";
 import { localise, moment, now, synchronise } from "./times.js";
 import { beats, rows } from "./list.js";
-import { stillWaiting } from "./waits.js";
+import { keepsAPlace, stillWaiting } from "./waits.js";
 
 const SILENT_MS = 40_000; // two pings and a half: the stream is dead, whatever the browser thinks
 const CONNECTING_MS = 10_000; // longer than a stream takes to begin, on any network that one can work with
@@ -12,11 +12,15 @@ const FIRST_WAIT_MS = 1_000;
 const POLL_MS = 15_000;
 const TRIES_BEFORE_POLLING = 3;
 const LONGEST_WAIT_MS = 15_000;
+const HIDDEN_MS = 5_000; // browsers open six connections to one address for all tabs together, and a form needs one
+const SPREAD_MS = 500; // what many pages are told at once, they do not ask for at once
+const BEHIND_MS = 250;
 
 const WORDS = { live: "Live", reconnecting: "Reconnecting", polling: "Every 15 s" };
 
 let source = null, lastId = "", triedAt = 0, heardAt = 0, failures = 0, lostAt = 0, refreshing = null, again = false, timer = 0, polled = 0;
 let mine; // how many machines are mine
+let resting = false, rest = 0; // whether nobody looks, so that there is no stream
 
 function sign(state) {
   document.documentElement.dataset.live = state;
@@ -37,10 +41,10 @@ function connect() {
   source = new EventSource(url);
   source.onerror = lost;
   listen("hello", hello);
-  listen("resync", (data) => { hello(data); refresh(); });
+  listen("resync", (data) => { hello(data); soon(); });
   listen("ping", (data) => { synchronise(data.now); alive(); stillWaiting(); });
   listen("bye", lost);
-  listen("changed", refresh);
+  listen("changed", find("#list") ? soon : refresh);
   listen("beats", beats);
   listen("parts", parts, false);
   listen("rows", rows, false);
@@ -90,6 +94,7 @@ function lost() {
 
 /** How fresh the page is, said in the top bar; and asked for, when no stream comes through. */
 function look() {
+  if (resting) return;
   const silent = now() - Math.max(triedAt, heardAt);
   if (source && silent > (lostAt ? CONNECTING_MS : SILENT_MS)) { lost(); return; }
   if (!lostAt || now() - lostAt < RECONNECTING_MS) return;
@@ -97,13 +102,21 @@ function look() {
   if (now() - polled >= POLL_MS) { polled = now(); refresh(); }
 }
 
+const soon = () => setTimeout(refresh, Math.random() * SPREAD_MS);
+
+/** Whether an answer is older than what the stream has brought meanwhile: it must not be put over that. */
+const behind = (answer) => revision(answer.at) < revision(lastId);
+const revision = (at) => Number((at || "0.0").split(".")[1]);
+
 /** The live parts of this page, as they are now. One at a time; what comes meanwhile is one more. */
 export async function refresh() {
   if (refreshing) { again = true; return; }
   refreshing = fetchPart(location.href);
   const answer = await refreshing;
   refreshing = null;
-  if (answer.ok) {
+  if (answer.ok && behind(answer)) {
+    setTimeout(refresh, BEHIND_MS);
+  } else if (answer.ok) {
     const fresh = parse(answer.html);
     for (const selector of (find("#main").dataset.polls || "").split(" ").filter(Boolean)) {
       const mine = find(selector), theirs = find(selector, fresh);
@@ -144,13 +157,31 @@ export function follow(stream, at = "") {
   connect();
 }
 
+/** A page that nobody looks at has no stream; it goes on from where it was. But a place in the queue is kept. */
+function see() {
+  clearTimeout(rest);
+  if (!document.hidden) {
+    if (resting) { resting = false; lostAt = now(); connect(); }
+  } else if (!keepsAPlace()) {
+    rest = setTimeout(pause, HIDDEN_MS);
+  }
+}
+
+function pause() {
+  resting = true;
+  clearTimeout(timer);
+  source?.close();
+  source = null;
+}
+
 export function startLive() {
   if (!find("#main").dataset.stream) return;
   heardAt = lostAt = now();
   lastId = document.body.dataset.at;
-  connect();
+  if (document.hidden && !keepsAPlace()) pause(); else connect();
+  document.addEventListener("visibilitychange", see);
   setInterval(look, 1000);
-  addEventListener("online", connect);
+  addEventListener("online", () => { if (!resting) connect(); });
   addEventListener("pageshow", (event) => { if (event.persisted) { connect(); refresh(); } });
   addEventListener("pagehide", () => source?.close());
 }

@@ -18,16 +18,16 @@ export function announce(text) {
   requestAnimationFrame(() => { region.textContent = text; });
 }
 
-/** A part of a page as text: {ok, status, html, redirect}. Never throws; no answer at all is status 0. */
+/** A part of a page as text: {ok, status, html, redirect, at}. Never throws; no answer at all is status 0. */
 export async function fetchPart(url, options = {}) {
   const late = setTimeout(() => busy(true), 400);
   try {
     const headers = { "HX-Request": "true", Accept: "text/html", ...options.headers };
     const answer = await fetch(url, { ...options, headers, credentials: "same-origin" });
     const html = answer.status === 204 ? "" : await answer.text();
-    return { ok: answer.ok, status: answer.status, html, redirect: answer.headers.get("HX-Redirect") };
+    return { ok: answer.ok, status: answer.status, html, redirect: answer.headers.get("HX-Redirect"), at: answer.headers.get("X-Picluster-At") };
   } catch {
-    return { ok: false, status: 0, html: "", redirect: null };
+    return { ok: false, status: 0, html: "", redirect: null, at: null };
   } finally {
     clearTimeout(late);
     busy(false);

@@ -8,8 +8,11 @@ const where = () => `waits.${document.body.dataset.viewer}`;
 const known = () => JSON.parse(kept.get(where()) ?? "[]");
 const keep = (ids) => kept.set(where(), JSON.stringify([...new Set(ids)]));
 
+/** Whether this tab has begun to wait for something: it says that it is there even while nobody looks at it. */
+export const keepsAPlace = () => kept.get("keeps", "sessionStorage") !== null && known().length > 0;
+
 /** From now on this place is kept. */
-export function begin(id) { keep([...known(), id]); }
+export function begin(id) { kept.set("keeps", "yes", "sessionStorage"); keep([...known(), id]); }
 
 /** Left, granted or lost. */
 export function end(id) { keep(known().filter((other) => other !== id)); }
