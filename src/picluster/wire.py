@@ -41,7 +41,7 @@ LONGEST_NAME = 64
 """Characters of an account's name: a mail address, which fits a column of a page."""
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 10, 1024
 """Characters, and bytes. Short ones are guessed; nobody types more than a passphrase."""
-RESERVED_NAMES = ("legacy:", "picluster", "agent:")
+RESERVED_NAMES = ("legacy:", "picluster", "agent:", "token:")
 """No principal of a person or a program begins like this."""
 MOST_LABELS = 64
 SHORTEST_TTL_S, LONGEST_TTL_S = 3.0, 30 * 86_400.0
@@ -343,7 +343,7 @@ class TokenRequest:
         if self.kind in ("person", "ci") and self.role not in self.ROLES:
             yield "role", f"must be one of {', '.join(self.ROLES)}"
         if not self.name or self.name.startswith(RESERVED_NAMES):
-            yield "name", "must not be empty, nor begin with `legacy:`, `agent:` or `picluster`"
+            yield "name", "must not be empty, nor begin with `legacy:`, `agent:`, `token:` or `picluster`"
         if self.kind == "agent" and not NAME.fullmatch(self.name):
             yield "name", "must be the machine's name: letters, digits, `.`, `_`, `-`, at most 63"
         yield from _text("name", self.name)
@@ -358,7 +358,7 @@ def _person_name(name: str) -> Problems:
     if not 1 <= len(name) <= LONGEST_NAME:
         yield "name", f"must have 1 to {LONGEST_NAME} characters"
     elif name.startswith(RESERVED_NAMES):
-        yield "name", "must not begin with `legacy:`, `agent:` or `picluster`"
+        yield "name", "must not begin with `legacy:`, `agent:`, `token:` or `picluster`"
     elif not name.isprintable() or name != name.strip() or "/" in name or not name.strip("."):
         yield "name", "must be letters, digits and signs but `/`, without blanks at its ends"
     else:
