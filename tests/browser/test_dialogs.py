@@ -290,9 +290,10 @@ def test_dialogs_in_place_can_be_used_by_everybody(
     press(page)
     found["refused"] = troubles(page)
     open_machines(page)
-    row(page, name).locator("[data-popup]").click()
-    expect(page.locator("#popup .menu")).to_be_visible()
-    found["menu"] = troubles(page)
+    if size == "desktop":  # on a phone the menu is on the machine's page
+        row(page, name).locator("[data-popup]").click()
+        expect(page.locator("#popup .menu")).to_be_visible()
+        found["menu"] = troubles(page)
     for path in ("/login", "/nothing/here", f"/m/{name}/lock"):
         nobody.goto(path)
         found[path] = troubles(nobody)

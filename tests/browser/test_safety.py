@@ -160,7 +160,7 @@ def test_what_stands_in_an_address_is_text(visitor: Visitor, canary: str) -> Non
         )
     nobody.goto(f"/login?{urlencode({'next': canary, 'name': canary})}")
     assert nobody.evaluate(PLANTED) == []
-    assert nobody.locator("[name=next]").input_value() == "/"
+    assert sheet(nobody).locator("[name=next]").input_value() == "/"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_what_stands_in_an_address_is_text(visitor: Visitor, canary: str) -> Non
 def test_a_login_leads_nowhere_else(visitor: Visitor, where: str) -> None:
     page = visitor()
     page.goto(f"/login?{urlencode({'next': where})}")
-    assert page.locator("[name=next]").input_value() == "/"
+    assert sheet(page).locator("[name=next]").input_value() == "/"
 
 
 # Plain HTTP on a LAN
