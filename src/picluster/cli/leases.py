@@ -156,7 +156,14 @@ def _whose(refusal: Held) -> str:
 
 
 def _waiting(
-    terms: Sequence[str], job: str, ttl_s: float, count: int, priority: int, timeout: float | None
+    terms: Sequence[str],
+    *,
+    job: str,
+    ttl_s: float,
+    count: int,
+    priority: int,
+    on_reboot: str,
+    timeout: float | None,
 ) -> str:
     """The command that waits for what was asked for."""
     import shlex
@@ -165,6 +172,7 @@ def _waiting(
     words += ["--count", str(count)] * (count != 1)
     words += ["--priority", str(priority)] * (priority != 1)
     words += ["--for", FOR_EVER if ttl_s == float("inf") else f"{ttl_s:g}s"] * (ttl_s != WORKING_DAY_S)
+    words += ["--on-reboot", on_reboot] * (on_reboot != "release")
     words += ["--job", job] * (job != "")
     return f"`{shlex.join(words)}`"
 
