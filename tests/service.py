@@ -55,7 +55,11 @@ class ServiceProcess:
         self.process = subprocess.Popen(
             [*self._within, *command, *self._arguments], env=env, stderr=self._said, start_new_session=True
         )
-        until(lambda: GREETING.search(self.said()) or self.process.poll() is not None)
+        try:
+            until(lambda: GREETING.search(self.said()) or self.process.poll() is not None)
+        except AssertionError:
+            self.kill()
+            raise
         found = GREETING.search(self.said())
         if not found:
             raise AssertionError(f"it ended with {self.process.returncode}: {self.said()}")

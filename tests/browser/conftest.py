@@ -20,10 +20,10 @@ have logged in, in the role that `pool.ROLES` gives them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One browser at a time is enough for two cores."""
+    """A file's stories share a pool and a browser, so one worker tells them."""
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("browser"))
+            item.add_marker(pytest.mark.xdist_group(f"browser {item.path.stem}"))
 
 
 @pytest.fixture(scope="module")
