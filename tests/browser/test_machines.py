@@ -396,6 +396,7 @@ def test_a_viewer_only_looks(visitor: Visitor) -> None:
     expect(page.locator("#bulk")).to_have_count(0)
     row(page, "free-39").locator("[data-popup]").click()
     entries = page.locator("#popup .menu a, #popup .menu button")
+    expect(entries).to_have_count(2)
     assert [entry.inner_text().strip() for entry in entries.all()] == ["Open", "Copy ssh line"]
     answer = page.goto("/m/free-39/lock")
     assert answer
@@ -408,6 +409,7 @@ def test_a_user_is_offered_what_users_may(visitor: Visitor) -> None:
     open_machines(page)
     row(page, "danas").locator("[data-popup]").click()
     entries = page.locator("#popup .menu a, #popup .menu button")
+    expect(entries).to_have_count(5)
     words = [entry.inner_text().strip() for entry in entries.all()]
     assert words == ["Open", "Lock…", "Wait for it…", "Copy ssh line", "Comment…"]
     expect(button(page, "danas")).to_have_text("Wait for it")
