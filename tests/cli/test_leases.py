@@ -72,9 +72,11 @@ def test_a_refusal_says_who_what_for_since_when_until_when_and_what_next(
 
 
 def test_the_next_command_asks_for_the_same() -> None:
-    said = module._waiting(["a b", "-c:d"], "", float("inf"), 2, 0, None)
-    assert said == "`picluster wait 'a b' -c:d --count 2 --priority 0 --for ever`"
-    assert module._waiting([], "", module.WORKING_DAY_S, 1, 1, None) == "`picluster wait`"
+    usual = {"job": "", "count": 1, "priority": 1, "on_reboot": "release", "timeout": None}
+    asked = usual | {"count": 2, "priority": 0, "on_reboot": "keep"}
+    said = module._waiting(["a b", "-c:d"], ttl_s=float("inf"), **asked)
+    assert said == "`picluster wait 'a b' -c:d --count 2 --priority 0 --for ever --on-reboot keep`"
+    assert module._waiting([], ttl_s=module.WORKING_DAY_S, **usual) == "`picluster wait`"
 
 
 def test_nothing_matches(sh: Shell) -> None:

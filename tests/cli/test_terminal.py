@@ -269,6 +269,8 @@ def test_the_widest_column_gives_way_and_the_name_never(
 
 def test_a_token_is_typed_unseen(sh: Shell, pool: ServiceProcess, tmp_path: Path) -> None:
     terminal = Terminal(sh, f"picluster login {pool.address}")
+    terminal.until("Name (empty to paste a token): ")
+    terminal.type("\n")
     terminal.until("Token: ")
     terminal.type("not-the-right-token\n")
     assert terminal.end() == 4
