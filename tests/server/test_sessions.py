@@ -23,7 +23,11 @@ from picluster.errors import NotAllowed
 from picluster.pool.commands import AddPerson, AmendPerson, ForgetPerson, IssueToken, RevokeToken
 from picluster.pool.model import SYSTEM, Person, Role, Token
 from picluster.server.access import passwords, sessions
-from picluster.server.access.attempts import FAILURES_PER_ADDRESS, FAILURES_PER_NAME
+from picluster.server.access.attempts import (
+    FAILURES_PER_ADDRESS,
+    FAILURES_PER_NAME,
+    FAILURES_PER_NAME_ELSEWHERE,
+)
 from picluster.server.access.credentials import digest, new_secret
 from picluster.server.app import Service
 from picluster.server.settings import Settings
@@ -496,15 +500,30 @@ def test_a_wrong_name_and_a_wrong_password_look_the_same(tmp_path: Path) -> None
 
 def test_a_name_is_guessed_at_for_a_while_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From however many addresses, with the right password too; other names are not affected."""
+    times = FAILURES_PER_NAME_ELSEWHERE
 
     async def tell(house: House) -> None:
         await house.person("ann"), await house.person("ben")
-        answers = [await guess(house, "Ann", f"10.0.1.{number}") for number in range(FAILURES_PER_NAME + 1)]
-        assert answers == [401] * FAILURES_PER_NAME + [429]
+        answers = [await guess(house, "Ann", f"10.0.1.{number}") for number in range(times + 1)]
+        assert answers == [401] * times + [429]
         refused = await log_in(house.browser(address="10.0.2.1"))
         assert refused.status_code == 429 and "for this name" in refused.text
         assert refused.headers["Retry-After"] == "60"
         assert await guess(house, "ben", "10.0.1.1", PASSWORD) == 200
+
+    _without_hashing(monkeypatch)
+    story(tmp_path, tell)
+
+
+def test_who_guesses_a_name_from_elsewhere_does_not_lock_out_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def tell(house: House) -> None:
+        await house.person("ann")
+        answers = [await guess(house, "ann", "10.0.1.1") for _ in range(FAILURES_PER_NAME + 1)]
+        assert answers == [401] * FAILURES_PER_NAME + [429]
+        assert await guess(house, "ann", "10.0.1.1", PASSWORD) == 429
+        assert await guess(house, "ann", "10.0.1.2", PASSWORD) == 200
 
     _without_hashing(monkeypatch)
     story(tmp_path, tell)
@@ -529,7 +548,7 @@ def test_a_hundred_guesses_at_once_are_no_way_around(tmp_path: Path) -> None:
 
     async def tell(house: House) -> None:
         await house.person("ann")
-        answers = await asyncio.gather(*(guess(house, "ann", f"10.0.1.{number}") for number in range(100)))
+        answers = await asyncio.gather(*(guess(house, "ann", "10.0.1.1") for _ in range(100)))
         assert answers.count(401) == FAILURES_PER_NAME and set(answers) == {401, 429}
 
     story(tmp_path, tell)
