@@ -1,6 +1,6 @@
 // Relative times tick in the browser, by the service's clock: a computer that is a minute off shows no nonsense.
 
-import { all, find } from "./page.js";
+import { all } from "./page.js";
 
 let ahead = 0; // the service's clock minus ours, in ms
 
@@ -57,10 +57,12 @@ function tick() {
 }
 
 function place(within) {
-  for (const time of all("time[data-moment]", within)) {
-    const text = moment(time.dateTime, time.dataset.moment);
-    if (time.textContent !== text) time.textContent = text;
-  }
+  for (const time of all("time[data-moment]", within)) put(time);
+}
+
+function put(time) {
+  const text = moment(time.dateTime, time.dataset.moment);
+  if (time.textContent !== text) time.textContent = text;
 }
 
 /** After new HTML has come: its times are put into the reader's own. */
@@ -75,8 +77,9 @@ export function startTimes() {
   setInterval(() => { if (!document.hidden) tick(); }, 1000);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) localise(); });
   new MutationObserver((changes) => {
-    if (changes.some((change) => [...change.addedNodes].some((node) => node.nodeType === 1 && (node.matches("time") || find("time", node))))) {
-      place(document);
+    for (const change of changes) for (const node of change.addedNodes) {
+      if (node.nodeType !== Node.ELEMENT_NODE) continue;
+      if (node.matches("time[data-moment]")) put(node); else place(node); // of a thousand rows only what is new
     }
   }).observe(document.body, { childList: true, subtree: true });
 }
