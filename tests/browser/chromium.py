@@ -44,6 +44,11 @@ _TELL_VIOLATIONS = """
 document.addEventListener('securitypolicyviolation', (event) =>
   console.error(`CSP: ${event.effectiveDirective} forbids ${event.blockedURI} ${event.sample}`))
 """
+_SETTLED = """
+Promise.allSettled(document.getAnimations()
+  .filter((one) => one.effect.getComputedTiming().endTime !== Infinity)
+  .map((one) => one.finished))
+"""
 _ANSWERED = re.compile(r"Failed to load resource: the server responded with a status of")
 """Chromium says this of every answer from 400 on. A refused page or form is the test's own affair; of the rest
 `_look_at_answer` knows more."""
@@ -116,9 +121,11 @@ def axe(page: Page, *without: str) -> list[str]:
     """What axe-core finds wrong with the page as it is, a line for each; `without` are rules to leave out.
 
     Axe comes in through the debugger, so the page's own policy stays in force. A page has the same structure in both
-    themes: in the dark one only its colours are looked at.
+    themes: in the dark one only its colours are looked at. They are looked at when they have arrived: a button that one
+    has just left fades through colours that nobody reads.
     """
     page.evaluate(AXE.read_text())
+    page.evaluate(_SETTLED)
     rules = {rule: {"enabled": False} for rule in without}
     dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     only = {"type": "rule", "values": COLOURS} if dark else {"type": "tag", "values": AXE_TAGS}

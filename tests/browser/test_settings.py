@@ -324,6 +324,7 @@ def test_the_last_admin_stays_and_is_told_the_way_out(tmp_path: Path, visitor: V
         press(page)
         expect(page.locator(".trouble")).to_contain_text("Nobody would be admin any more without root")
         expect(page.locator(".trouble")).to_contain_text("Make somebody else admin first")
+        page.close()  # or it would complain that its service is gone
 
 
 def test_names_are_text(visitor: Visitor, pool: Pool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from picluster.errors import Conflict, NotAllowed, NotAuthenticated
 from picluster.pool import enrolment, health, leases, succession, verdict
-from picluster.pool.commands import Beat, Report, UpdateAddress
+from picluster.pool.commands import Beat, MoveIn, Report, UpdateAddress
 from picluster.pool.ledger import Ledger
 from picluster.pool.model import (
     LEGACY_PREFIX,
@@ -127,22 +127,38 @@ def _joined(ledger: Ledger, by: Actor) -> bool:
 
 def _register(ledger: Ledger, name: str, report: Report) -> Machine:
     machine = enrolment.introduce(
-        ledger,
-        Machine(
-            name=ledger.roster.unique_name(name),
-            id=report.id,
-            address=report.address,
-            mode=report.mode,
-            facts=report.facts,
-            comment=report.comment or "",
-            board_labels=report.labels,
-            boot_id=report.boot_id,
-            seen_epoch=ledger.state.epoch,
-        ),
+        ledger, replace(_newcomer(ledger, name, report), seen_epoch=ledger.state.epoch)
     )
     detail = {"address": machine.address, "id": machine.id}
     ledger.note("machine.registered", SYSTEM, machine=machine.name, detail=detail)
     return machine
+
+
+def _newcomer(ledger: Ledger, name: str, report: Report) -> Machine:
+    return Machine(
+        name=ledger.roster.unique_name(name),
+        id=report.id,
+        address=report.address,
+        mode=report.mode,
+        facts=report.facts,
+        comment=report.comment or "",
+        board_labels=report.labels,
+        boot_id=report.boot_id,
+    )
+
+
+def bring(ledger: Ledger, said: MoveIn) -> Machine:
+    """A board that another service has heard: known, and away until it says something here."""
+    newcomer = _newcomer(ledger, _called(said.report), said.report)
+    machine = enrolment.introduce(ledger, replace(newcomer, presence=Presence.OFFLINE))
+    _hear(ledger, machine.name, said.report, said.heard_us)
+    ledger.note("machine.imported", said.by, machine=machine.name, detail={"address": machine.address})
+    return machine
+
+
+def _called(report: Report) -> str:
+    """The old protocol knows no names: by its host name, else its address."""
+    return enrolment.machine_name(str(report.facts.get("host_name") or report.address))
 
 
 def _hear(ledger: Ledger, name: str, report: Report, heard_us: int) -> None:
@@ -302,8 +318,7 @@ def update_address(ledger: Ledger, said: UpdateAddress) -> Machine:
     report = said.report
     machine = ledger.roster.machine_at(report.address)
     if machine is None:
-        wanted = str(report.facts.get("host_name") or report.address)
-        machine = _register(ledger, enrolment.machine_name(wanted), report)
+        machine = _register(ledger, _called(report), report)
         _hear(ledger, machine.name, report, said.heard_us)
         return machine
     if machine.mode is not Mode.LEGACY:

@@ -133,6 +133,17 @@ class UpdateAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveIn:
+    """A machine of the first service comes out of its file, with its lock: unheard here, so not granted yet."""
+
+    by: Actor
+    report: Report
+    heard_us: int = 0
+    """When that service last heard it."""
+    lock: LockAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Hear:
     """Boards were heard, and had nothing new to say: many plain beats in one command."""
 
@@ -259,6 +270,7 @@ Command = (
     | Beat
     | Join
     | UpdateAddress
+    | MoveIn
     | Hear
     | Amend
     | Forget

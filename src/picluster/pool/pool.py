@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from picluster.errors import PiclusterError
-from picluster.pool import boards, care, enrolment, leases, people, queue, tokens
+from picluster.pool import boards, care, enrolment, leases, moving_in, people, queue, tokens
 from picluster.pool.commands import (
     Acquire,
     AddPerson,
@@ -28,6 +28,7 @@ from picluster.pool.commands import (
     IssueToken,
     Join,
     LockAddress,
+    MoveIn,
     NotePower,
     Pass,
     RaiseEpoch,
@@ -219,6 +220,7 @@ _HANDLERS: dict[type, Callable[[Ledger, Any], Answer]] = {
     Beat: boards.beat,
     Join: enrolment.join,
     UpdateAddress: boards.update_address,
+    MoveIn: moving_in.move_in,
     Hear: _hear,
     Amend: care.amend,
     Forget: care.forget,
