@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -24,6 +25,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.xdist_group(f"browser {item.path.stem}"))
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
+    """Remembers for `visitor` that the story went wrong."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +61,9 @@ def watches() -> list[Watch]:
 
 
 @pytest.fixture
-def visitor(browser: Browser, pool: Pool, watches: list[Watch]) -> Iterator[Visitor]:
+def visitor(
+    request: pytest.FixtureRequest, browser: Browser, pool: Pool, watches: list[Watch]
+) -> Iterator[Visitor]:
     contexts = []
 
     def come(name: str = "", *, size: str = "desktop", theme: str = "light", script: bool = True) -> Page:
@@ -70,7 +84,9 @@ def visitor(browser: Browser, pool: Pool, watches: list[Watch]) -> Iterator[Visi
     yield come
     for context in contexts:
         for page in context.pages:
-            page.evaluate("0")  # there and back: what the page has said by now has come
+            text = page.evaluate("document.body.innerText")  # and what the page has said by now has come
+            if request.node.stash[FAILED]:
+                print(f"{page.url}\n{text}\n")
         context.close()
     assert_quiet(watches)
 
