@@ -26,6 +26,7 @@ COMMANDS = {
     "exec": ("exec", "Run a command on many machines at once."),
     "extend": ("leases", "Keep what you have locked for longer."),
     "history": ("record", "What happened, newest first."),
+    "import": ("importing", "Take over the machines and locks of the first service."),
     "join": ("joining", "Print what makes a board join the pool."),
     "label": ("machines", "Label machines: key=value sets, key- removes."),
     "list": ("machines", "What there is, and who has it."),

@@ -103,7 +103,7 @@ class LegacyDoor:
 
     async def _update(self, said: Mapping[str, Any], client: str) -> bytes:
         context = self._context
-        report = _report(said)
+        report = report_of(said)
         context.metrics.beats.labels("legacy").inc()
         machine = context.view.roster.machine_at(report.address)
         if (
@@ -123,12 +123,8 @@ class LegacyDoor:
     async def _lock(self, said: Mapping[str, Any], client: str) -> bytes:
         address = _address(said)
         echoed = {key: said[key] for key in ECHOED if key in said}
-        for key, value in echoed.items():
-            if value is not None and not isinstance(value, str):
-                raise Malformed(f"{key}: must be text or null")
-            problem = text_problem(value or "", LONGEST_JOB)
-            if problem:
-                raise Malformed(f"{key}: {problem}")
+        for key in echoed:
+            words_of(said, key)
         machine = await self._context.coordinator.ask(
             LockAddress(
                 by=_actor(said, client),
@@ -285,17 +281,29 @@ def _address(said: Mapping[str, Any]) -> str:
     return address
 
 
-def _actor(said: Mapping[str, Any], client: str) -> Actor:
-    """Whoever knows the shared key is who they say they are. Missing, null and "" are the same name."""
-    user = said.get("CurrentUserName")
-    name = user if isinstance(user, str) else ""
-    problem = text_problem(name, LONGEST_JOB)
+def words_of(said: Mapping[str, Any], key: str) -> str:
+    """What a person chose, who or what for. Missing, null and "" are the same. Raises `Malformed` naming the key."""
+    value = said.get(key)
+    if value is not None and not isinstance(value, str):
+        raise Malformed(f"{key}: must be text or null")
+    problem = text_problem(value or "", LONGEST_JOB)
     if problem:
-        raise Malformed(f"CurrentUserName: {problem}")
+        raise Malformed(f"{key}: {problem}")
+    return value or ""
+
+
+def _actor(said: Mapping[str, Any], client: str) -> Actor:
+    """Whoever knows the shared key is who they say they are; a name that is no text is nobody's."""
+    name = words_of(said, "CurrentUserName") if isinstance(said.get("CurrentUserName"), str) else ""
+    return legacy_actor(name, client)
+
+
+def legacy_actor(name: str, client: str = "") -> Actor:
+    """A user of the shared key."""
     return Actor(f"{LEGACY_PREFIX}{name}", Role.USER, client, limited=False)
 
 
-def _report(said: Mapping[str, Any]) -> Report:
+def report_of(said: Mapping[str, Any]) -> Report:
     """What a board reported, cut to what is kept. The formats are the old monitor's."""
     address = _address(said)
     comment = _kept(said, "Comment")

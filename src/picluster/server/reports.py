@@ -223,6 +223,7 @@ SEEN: Mapping[str, Callable[[_Count, Event], None]] = {
     "lease.judged": _Count.judged,
     "machine.registered": _Count.born,
     "machine.joined": _Count.born,
+    "machine.imported": _Count.born,
     "machine.offline": _Count.offline,
     "machine.online": _Count.online,
     "machine.forgotten": _Count.forgotten,

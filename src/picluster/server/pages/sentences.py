@@ -89,6 +89,7 @@ SENTENCES = {
     "lease.judged": NO_VERDICT,
     "machine.registered": Says("plus", "free", "{machine} reported for the first time", more="{address}"),
     "machine.joined": Says("plus", "free", "{machine} joined", more="{address}"),
+    "machine.imported": Says("plus", "", "{machine} came over from the first service", more="{address}"),
     "machine.enrolled": Says("link", "", "{machine} runs the agent now", more="it was {was}"),
     "machine.online": Says("server", "free", "{machine} is back"),
     "machine.offline": Says("plug-connected-x", "offline", "{machine} went silent"),
@@ -123,7 +124,7 @@ GROUPS = {
         "Boards",
         tuple(
             f"machine.{what}"
-            for what in "registered joined enrolled online offline moved rebooted clean witnessed recovered".split()
+            for what in "registered joined imported enrolled online offline moved rebooted clean witnessed recovered".split()
         ),
     ),
     "service": (
