@@ -140,7 +140,14 @@ def _sentence(violation: dict[str, Any], node: dict[str, Any]) -> str:
 
 
 def shoot(page: Page, file: Path, *, full: bool = True) -> None:
-    """A picture of the page when its fonts are there and nothing moves."""
+    """A picture of the page when its fonts are there and nothing moves. `full` is all of it, in a window of that height:
+    what is out of sight is not drawn."""
     page.evaluate("document.fonts.ready.then(() => true)")
+    window = page.viewport_size
+    if full and window:
+        height = max(window["height"], page.evaluate("document.documentElement.scrollHeight"))
+        page.set_viewport_size({"width": window["width"], "height": height})
     file.parent.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=file, full_page=full, animations="disabled", caret="hide")
+    page.screenshot(path=file, animations="disabled", caret="hide")
+    if window:
+        page.set_viewport_size(window)

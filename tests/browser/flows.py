@@ -45,10 +45,14 @@ def press(page: Page) -> None:
     sheet(page).locator("[data-main]").click()
 
 
+def is_scripted(page: Page) -> bool:
+    return bool(page.evaluate("matchMedia('(scripting: enabled)').matches"))
+
+
 def open_machines(page: Page, path: str = "/") -> None:
     """The list; with script, when it is live."""
     page.goto(path)
-    if page.evaluate("document.documentElement.classList.contains('script')"):
+    if is_scripted(page):
         expect_live(page)
 
 
@@ -58,7 +62,7 @@ def expect_live(page: Page) -> None:
 
 def expect_state(page: Page, name: str, word: str) -> None:
     """The state that a row shows; without script one looks again, and so does this."""
-    if page.evaluate("!document.documentElement.classList.contains('script')"):
+    if not is_scripted(page):
         page.goto("/")
     expect(row(page, name).locator(".state .word")).to_have_text(word)
 

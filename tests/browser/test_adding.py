@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.boards import PI5, Board
 from tests.browser.chromium import axe
 from tests.browser.conftest import Visitor
-from tests.browser.flows import expect_live, expect_state, press, title
+from tests.browser.flows import expect_live, expect_state, is_scripted, press, title
 from tests.browser.pool import ROLES, Pool, pool_of
 
 HOW = pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
@@ -51,13 +51,13 @@ def token(page: Page) -> str:
 
 def open_add(page: Page, query: str = "") -> None:
     page.goto(f"/add{query}")
-    if page.evaluate("document.documentElement.classList.contains('script')"):
+    if is_scripted(page):
         expect_live(page)
 
 
 def arrived(page: Page, name: str) -> None:
     """The board's row, which comes by itself; without script one looks again."""
-    if page.evaluate("!document.documentElement.classList.contains('script')"):
+    if not is_scripted(page):
         page.reload()
     expect(page.locator(f"#a-{name}")).to_be_visible()
 

@@ -15,6 +15,7 @@ from tests.browser.flows import (
     chosen_from_menu,
     command,
     expect_state,
+    is_scripted,
     leave_dialog,
     lock,
     open_machines,
@@ -66,7 +67,7 @@ def free() -> str:
 
 def finish(page: Page) -> None:
     """Away from an answer: a dialog is closed, a page left."""
-    if page.evaluate("document.documentElement.classList.contains('script')"):
+    if is_scripted(page):
         leave_dialog(page)
     else:
         page.goto("/")

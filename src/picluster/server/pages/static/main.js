@@ -8,7 +8,6 @@ import { startKeys } from "./keys.js";
 import { startLook } from "./look.js";
 import { startWaits } from "./waits.js";
 
-document.documentElement.classList.add("script");
 startTimes();
 startLook();
 startDialogs();
