@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -58,6 +59,20 @@ def refuse_network(path: Path) -> None:
         raise StoreProblem(
             f"{path} is on a network file system ({kind}), where SQLite can lose or damage data",
             hint="Use a local disk with --data, or PostgreSQL: --url postgresql://…",
+        )
+
+
+APP_SERVICE = "WEBSITE_SITE_NAME"
+"""The variable by which Azure App Service names the app."""
+
+
+def refuse_app_service(path: Path, environ: Mapping[str, str] = os.environ) -> None:
+    """Raises `StoreProblem` there, wherever the file would lie: what is outside /home is gone with the next restart."""
+    if app := environ.get(APP_SERVICE):
+        raise StoreProblem(
+            f"{path} would not last: of Azure App Service ({app}) only /home outlives a restart, a network share where "
+            "SQLite can lose or damage data.",
+            hint="Use PostgreSQL: PICLUSTER_DATABASE_URL=postgresql://… among the app's settings.",
         )
 
 

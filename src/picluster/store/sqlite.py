@@ -26,6 +26,7 @@ from picluster.store.files import (
     Reserve,
     free_bytes,
     make_ready,
+    refuse_app_service,
     refuse_network,
 )
 from picluster.store.migrations import migrate
@@ -80,6 +81,7 @@ class SqliteStore(SqlStore):
         Raises `StoreProblem`; with `exit_code` 78 when the file is damaged.
         """
         if self._path:
+            refuse_app_service(self._path)
             refuse_network(self._path)
             make_ready(self._path)
             self._process.take()
