@@ -8,14 +8,14 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from picluster.errors import Malformed, NotAuthenticated, PiclusterError
+from picluster.errors import Malformed, PiclusterError
 from picluster.pool.commands import Release
 from picluster.pool.model import Actor, Machine, Role
 from picluster.server.access.gate import require
 from picluster.server.context import Context
 from picluster.server.pages import forms
 from picluster.server.pages.forms import Form
-from picluster.server.pages.frame import done, login_first, page
+from picluster.server.pages.frame import done, page
 from picluster.server.pages.leasing import LENGTHS, USUAL, asked_for, known
 from picluster.server.pages.rows import fingerprint, ssh_line
 from picluster.server.pages.verbs import VERBS, Verb, labels_text, possible, role_for, verb_named
@@ -55,10 +55,7 @@ async def verb_dialog(request: Request, context: InContext, name: str, verb: str
 async def carry_out(request: Request, context: InContext, name: str, verb: str) -> Response:
     """Done, or the same dialog with what is in the way."""
     form, chosen = await forms.sent(request), verb_named(verb)
-    try:
-        actor = _may(request, context, name, chosen)
-    except NotAuthenticated:
-        return login_first(request, forms.with_typed(request.url.path, form))
+    actor = _may(request, context, name, chosen)
     machine = known(context, name)
     try:
         said = await chosen.do(context, actor, machine, form)
@@ -128,10 +125,7 @@ async def bulk_dialog(request: Request, context: InContext) -> Response:
 async def bulk(request: Request, context: InContext) -> Response:
     """One after the other; what could not be done is said, machine by machine, and the rest is done."""
     form = await forms.sent(request)
-    try:
-        actor = forms.by(request, _role(form))
-    except NotAuthenticated:
-        return login_first(request, forms.with_typed("/bulk", form))
+    actor = forms.by(request, _role(form))
     outcomes = [(name, *await _one(context, actor, name, form)) for name in form.list("machine")]
     return _bulk(request, context, form, outcomes)
 

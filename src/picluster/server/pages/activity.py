@@ -20,9 +20,9 @@ from picluster.server.context import Context
 from picluster.server.http import encode
 from picluster.server.pages import forms
 from picluster.server.pages.forms import Form
-from picluster.server.pages.frame import SAFE_HEADERS, login_first, page
+from picluster.server.pages.frame import SAFE_HEADERS, page
 from picluster.server.pages.sentences import GROUPS, HIGHLIGHTS, SENTENCES, tell, told
-from picluster.server.pages.viewer import viewer_of
+from picluster.server.pages.viewer import known_viewer
 from picluster.server.present import event_answer
 from picluster.server.v1.common import InContext
 from picluster.store import HistoryQuery, Store
@@ -134,9 +134,7 @@ def _number(text: str, name: str) -> int:
 @router.get("/activity")
 async def activity_page(request: Request, context: InContext) -> Response:
     """As the address says it: `machine`, `holder`, `kind`, `since`, `until`, and `after` for what is older."""
-    viewer = viewer_of(request)
-    if not viewer.known:
-        return login_first(request)
+    viewer = known_viewer(request)
     form = forms.asked(request)
     problem: PiclusterError | None = None
     found: Sequence[Event] = ()
@@ -186,8 +184,7 @@ def _file(
     media_type: str,
     made: Callable[[Iterator[list[Event]]], Iterator[str | bytes]],
 ) -> Response:
-    if not viewer_of(request).known:
-        return login_first(request)
+    known_viewer(request)
     wants = wanted(forms.asked(request))
     headers = {**SAFE_HEADERS, "Content-Disposition": f'attachment; filename="activity.{suffix}"'}
     return StreamingResponse(

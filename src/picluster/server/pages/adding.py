@@ -17,14 +17,14 @@ from markupsafe import Markup, escape
 from starlette.responses import Response
 
 from picluster import joining
-from picluster.errors import Malformed, NotAuthenticated, PiclusterError
+from picluster.errors import Malformed, PiclusterError
 from picluster.joining import Invitation
 from picluster.pool.model import Actor, Machine, Role
 from picluster.server.context import Context
 from picluster.server.downloads import agent, own_address
 from picluster.server.pages import forms
 from picluster.server.pages.forms import Form
-from picluster.server.pages.frame import SAFE_HEADERS, go, is_part, login_first, page
+from picluster.server.pages.frame import SAFE_HEADERS, go, is_part, page
 from picluster.server.pages.join_tokens import Shown
 from picluster.server.pages.rows import model_of
 from picluster.server.pages.viewer import Viewer, viewer_of
@@ -103,8 +103,6 @@ WAYS = {
 @router.get("/add")
 async def add_page(request: Request, context: InContext) -> Response:
     """The line, or the text for a card, for what the address says; below it who has joined."""
-    if not viewer_of(request).known:
-        return login_first(request)
     actor = forms.by(request, Role.OPERATOR)
     return _page(request, context, await _shown(request, context, actor))
 
@@ -123,11 +121,8 @@ async def add_file(request: Request, context: InContext) -> Response:
 @router.post("/add/token")
 async def another_token(request: Request, context: InContext) -> Response:
     """Another token: for so many boards, and whether a person looks at each before it is let in."""
-    form = await forms.sent(request)
-    try:
-        actor = forms.by(request, Role.OPERATOR)
-    except NotAuthenticated:
-        return login_first(request, "/add")
+    form = await forms.sent(request, back="/add")
+    actor = forms.by(request, Role.OPERATOR)
     known = context.dashboard.join_tokens
     try:
         await known.another(actor, _uses(form), form.chosen("approve"))

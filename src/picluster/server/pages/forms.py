@@ -77,8 +77,12 @@ def asked(request: Request) -> Form:
     return read(parse_qsl(request.url.query, keep_blank_values=True)[:MOST_FIELDS])
 
 
-async def sent(request: Request) -> Form:
-    """The fields of a form that came from one of our own pages. Raises `NotAllowed` for one that did not."""
+async def sent(request: Request, back: str = "") -> Form:
+    """The fields of a form that came from one of our own pages. Raises `NotAllowed` for one that did not.
+
+    Whoever has to log in first is back at the form afterwards, with what was typed: at the address that it was sent to,
+    or at `back`.
+    """
     same_origin(request)
     body = await request.body()
     try:
@@ -89,7 +93,9 @@ async def sent(request: Request) -> Form:
         raise Malformed(
             "The form cannot be read.", "Reload the page, and send it again.", field="body"
         ) from None
-    return read(pairs)
+    form = read(pairs)
+    request.state.after_login = back or with_typed(request.url.path, form)
+    return form
 
 
 def by(request: Request, role: Role = Role.USER) -> Actor:

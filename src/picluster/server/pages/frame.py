@@ -101,7 +101,8 @@ def problem(request: Request, error: PiclusterError) -> Response:
     return page(request, "error.html", error.status, error=error)
 
 
-def login_first(request: Request, where: str = "") -> Response:
+def login_first(request: Request) -> Response:
     """The way in; afterwards one is where one wanted to be, with what was typed."""
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return page(request, "login.html", 401, next=where or here, error=None, name="")
+    wanted = getattr(request.state, "after_login", here)
+    return page(request, "login.html", 401, next=wanted, error=None, name="")

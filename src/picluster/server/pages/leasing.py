@@ -13,7 +13,7 @@ import uuid
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from picluster.errors import Conflict, Held, LeaseLost, Malformed, NotAuthenticated, NotFound, PiclusterError
+from picluster.errors import Conflict, Held, LeaseLost, Malformed, NotFound, PiclusterError
 from picluster.pool.commands import Acquire, Release, Renew
 from picluster.pool.explain import FREE, LOCKED, state_of
 from picluster.pool.model import Actor, Lease, LeaseState, Machine, Mode, OnReboot, Role
@@ -21,7 +21,7 @@ from picluster.server.context import Context
 from picluster.server.http import encode
 from picluster.server.pages import forms
 from picluster.server.pages.forms import Form
-from picluster.server.pages.frame import done, login_first, page
+from picluster.server.pages.frame import done, page
 from picluster.server.pages.rows import model_of, ssh_line
 from picluster.server.present import lease_answer
 from picluster.server.v1.common import InContext
@@ -79,10 +79,7 @@ async def wait(request: Request, context: InContext, name: str) -> Response:
 
 async def _ask(request: Request, context: Context, name: str, *, queue: bool) -> Response:
     form = await forms.sent(request)
-    try:
-        actor = forms.by(request)
-    except NotAuthenticated:
-        return login_first(request, forms.with_typed(request.url.path, form))
+    actor = forms.by(request)
     machine = known(context, name)
     try:
         lease = await asked_for(context, actor, form, f"name:{machine.name}", queue=queue)
@@ -246,10 +243,7 @@ def _extend(
 async def extend(request: Request, context: InContext, name: str) -> Response:
     """For so long from now; by one press on the row, for as long as it was locked for."""
     form = await forms.sent(request)
-    try:
-        actor = forms.by(request)
-    except NotAuthenticated:
-        return login_first(request, forms.with_typed(request.url.path, form))
+    actor = forms.by(request)
     machine = known(context, name)
     try:
         lease = _held_by(context, machine, actor)
@@ -297,10 +291,7 @@ async def unlock_dialog(request: Request, context: InContext, name: str) -> Resp
 async def unlock(request: Request, context: InContext, name: str) -> Response:
     """Given back; all machines of the lease."""
     form = await forms.sent(request)
-    try:
-        actor = forms.by(request)
-    except NotAuthenticated:
-        return login_first(request, forms.with_typed(request.url.path, form))
+    actor = forms.by(request)
     machine = known(context, name)
     try:
         lease = _held_by(context, machine, actor)

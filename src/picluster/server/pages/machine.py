@@ -19,14 +19,14 @@ from picluster.pool.model import Machine
 from picluster.server.context import Context
 from picluster.server.http import encode
 from picluster.server.pages import past, series
-from picluster.server.pages.frame import SAFE_HEADERS, login_first, page
+from picluster.server.pages.frame import SAFE_HEADERS, page
 from picluster.server.pages.gzipped import compressed
 from picluster.server.pages.identity import identity, memory_bytes
 from picluster.server.pages.lease_card import lease_card
 from picluster.server.pages.rows import HOT_C, labels_of, model_of, ssh_line, system_of
 from picluster.server.pages.sentences import HIGHLIGHTS, told
 from picluster.server.pages.series import SPANS, USUAL, Series, Span
-from picluster.server.pages.viewer import Viewer, viewer_of
+from picluster.server.pages.viewer import Viewer, known_viewer, viewer_of
 from picluster.server.pages.ways import ways
 from picluster.server.v1.common import InContext
 from picluster.store import HistoryQuery
@@ -102,9 +102,7 @@ async def _tab(
     request: Request, context: Context, name: str, tab: str, template: str, more: More
 ) -> Response:
     """One tab, with what all have in common; or that there is no such machine, and the way on."""
-    viewer = viewer_of(request)
-    if not viewer.known:
-        return login_first(request)
+    viewer = known_viewer(request)
     machine = context.view.roster.machine_called(name)
     if machine is None:
         deletion = await asyncio.to_thread(past.forgotten, context.store, name)

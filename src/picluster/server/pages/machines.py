@@ -14,9 +14,9 @@ from picluster.pool.health import number
 from picluster.pool.model import Machine
 from picluster.server.context import Context
 from picluster.server.pages.adding import invitation
-from picluster.server.pages.frame import login_first, page
+from picluster.server.pages.frame import page
 from picluster.server.pages.search import Search, without_a_match
-from picluster.server.pages.viewer import Viewer, may_read, viewer_of
+from picluster.server.pages.viewer import Viewer, reader
 from picluster.server.v1.common import InContext
 
 router = APIRouter(include_in_schema=False)
@@ -48,9 +48,7 @@ SORTS = ("name", "state", "model", "holder", "temp", "load", "seen")
 @router.get("/")
 async def machines_page(request: Request, context: InContext, q: str = "", sort: str = "name") -> Response:
     """The list, as the address says it: `q`, `sort`, `page`."""
-    viewer = viewer_of(request)
-    if not may_read(context, viewer):
-        return login_first(request)
+    viewer = reader(request, context)
     problem: PiclusterError | None = None
     machines: list[Machine] = []
     try:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from markupsafe import Markup
 from starlette.responses import Response
 
-from picluster.errors import Conflict, Malformed, NotAuthenticated, NotFound, PiclusterError
+from picluster.errors import Conflict, Malformed, NotFound, PiclusterError
 from picluster.pool.commands import Release
 from picluster.pool.explain import FREE, LOCKED, SET_ASIDE, outlook, state_of
 from picluster.pool.leases import PRIORITIES, resolve
@@ -24,10 +24,10 @@ from picluster.server.pages import forms
 from picluster.server.pages.endings import renews_itself
 from picluster.server.pages.estimate import Estimate, estimates, rest_of
 from picluster.server.pages.forms import Form
-from picluster.server.pages.frame import done, login_first, page
+from picluster.server.pages.frame import done, page
 from picluster.server.pages.leasing import LENGTHS, USUAL, asked_for, granted
 from picluster.server.pages.reasons import Now, listed, why
-from picluster.server.pages.viewer import Viewer, viewer_of
+from picluster.server.pages.viewer import Viewer, known_viewer
 from picluster.server.pages.words import less_than, moment, ticking
 from picluster.server.v1.common import InContext
 from picluster.wire import LONGEST_SELECTOR, MOST_MACHINES, Report, text_problem
@@ -88,9 +88,7 @@ class Bar:
 @router.get("/queue")
 async def queue_page(request: Request, context: InContext, span: str = USUAL_SPAN) -> Response:
     """Who waits, in order; below it the leases by their end, as far as the address says: `span`."""
-    viewer = viewer_of(request)
-    if not viewer.known:
-        return login_first(request)
+    viewer = known_viewer(request)
     span = span if span in SPANS else USUAL_SPAN
     now = Now(viewer.name, context.view.now(), context.wall_us())
     waiting = list(context.view.waiting())
@@ -227,10 +225,7 @@ async def wait_dialog(request: Request, context: InContext) -> Response:
 async def wait(request: Request, context: InContext) -> Response:
     """At once if they are free, else a place in the queue; or a refusal that says which term matches nothing."""
     form = await forms.sent(request)
-    try:
-        actor = forms.by(request)
-    except NotAuthenticated:
-        return login_first(request, forms.with_typed("/queue/wait", form))
+    actor = forms.by(request)
     try:
         if not form.text("selector"):
             raise Malformed("selector: say which machines would do.", "`*` is any machine.", field="selector")
@@ -334,10 +329,7 @@ async def out_dialog(request: Request, context: InContext, lease_id: str) -> Res
 async def take_out(request: Request, context: InContext, lease_id: str) -> Response:
     """Out, with the reason; but never what has got its machines meanwhile."""
     form = await forms.sent(request)
-    try:
-        actor = forms.by(request, Role.OPERATOR)
-    except NotAuthenticated:
-        return login_first(request, forms.with_typed(request.url.path, form))
+    actor = forms.by(request, Role.OPERATOR)
     lease = _waiting(context, lease_id)
     try:
         reason = form.reason("say why; it is recorded, and its owner reads it.")

@@ -17,8 +17,8 @@ from picluster.errors import PiclusterError
 from picluster.server.pages import forms
 from picluster.server.pages.activity import harmless
 from picluster.server.pages.forms import Form
-from picluster.server.pages.frame import SAFE_HEADERS, login_first, page
-from picluster.server.pages.viewer import viewer_of
+from picluster.server.pages.frame import SAFE_HEADERS, page
+from picluster.server.pages.viewer import known_viewer
 from picluster.server.pages.words import less_than
 from picluster.server.v1.common import InContext
 from picluster.wire import DayReport, MachineReport, Report
@@ -60,9 +60,7 @@ class Line:
 @router.get("/reports")
 async def reports_page(request: Request, context: InContext) -> Response:
     """As the address says it: `days`, `sort`."""
-    viewer = viewer_of(request)
-    if not viewer.known:
-        return login_first(request)
+    viewer = known_viewer(request)
     form = forms.asked(request)
     days, sort = _days(form), _sort(form)
     made: Report | None = None
@@ -209,8 +207,7 @@ def _wait_bar(day: DayReport, longest_s: float) -> Markup:
 @router.get("/reports.csv")
 async def reports_csv(request: Request, context: InContext) -> Response:
     """A row for each machine and day, or with `of=days` for each day."""
-    if not viewer_of(request).known:
-        return login_first(request)
+    known_viewer(request)
     form = forms.asked(request)
     made = await context.reports.of(context, _days(form))
     rows = _rows_of_days(made) if form.text("of") == "days" else _rows_of_machines(made)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from picluster.errors import Malformed, NotAuthenticated, NotFound, PiclusterError
+from picluster.errors import Malformed, NotFound, PiclusterError
 from picluster.pool.commands import ForgetPerson
 from picluster.pool.model import Actor, Person
 from picluster.pool.tokens import of_a_person
@@ -18,7 +18,7 @@ from picluster.server.access import accounts
 from picluster.server.context import Context
 from picluster.server.pages import forms
 from picluster.server.pages.forms import Form
-from picluster.server.pages.frame import go, login_first, page
+from picluster.server.pages.frame import go, page
 from picluster.server.pages.settings import PEOPLE, YOU, opened, tab_page
 from picluster.server.v1.common import InContext
 from picluster.wire import PersonAmendment, PersonRequest, TokenRequest
@@ -174,10 +174,7 @@ async def add_dialog(request: Request, context: InContext) -> Response:
 async def add_person(request: Request, context: InContext) -> Response:
     """An account for somebody."""
     form = await forms.sent(request)
-    try:
-        actor = opened(request, PEOPLE)
-    except NotAuthenticated:
-        return login_first(request, forms.with_typed("/settings/people/add", form))
+    actor = opened(request, PEOPLE)
     try:
         ask = PersonRequest(form.text("name"), form.text("role", "user"), twice(form) or None)
         await accounts.add(context, actor, ask)
@@ -223,10 +220,7 @@ async def person_dialog(request: Request, context: InContext, name: str, verb: s
 async def change_person(request: Request, context: InContext, name: str, verb: str) -> Response:
     """Done, or the same dialog with what is in the way."""
     form, chosen = await forms.sent(request), _verb(verb)
-    try:
-        actor = opened(request, PEOPLE)
-    except NotAuthenticated:
-        return login_first(request, forms.with_typed(request.url.path, form))
+    actor = opened(request, PEOPLE)
     person = _known(context, name)
     try:
         await chosen.do(context, actor, person, form)

@@ -8,13 +8,13 @@ from collections import Counter
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from picluster.errors import Malformed, NotAuthenticated, PiclusterError
+from picluster.errors import Malformed, PiclusterError
 from picluster.pool.model import Actor, Role, Token
 from picluster.server.context import Context
 from picluster.server.downloads import own_address
 from picluster.server.pages import forms
 from picluster.server.pages.forms import Form
-from picluster.server.pages.frame import go, login_first, page
+from picluster.server.pages.frame import go, page
 from picluster.server.pages.settings import EXPIRIES, TOKENS, USUAL_EXPIRY, opened, tab_page
 from picluster.server.v1 import tokens
 from picluster.server.v1.common import InContext
@@ -94,10 +94,7 @@ async def new_dialog(request: Request, context: InContext) -> Response:
 async def new_token(request: Request, context: InContext) -> Response:
     """Made, and shown this once."""
     form = await forms.sent(request)
-    try:
-        actor = opened(request, TOKENS)
-    except NotAuthenticated:
-        return login_first(request, forms.with_typed("/settings/tokens/new", form))
+    actor = opened(request, TOKENS)
     try:
         token, text = await tokens.make(context, actor, _asked(form))
     except PiclusterError as error:

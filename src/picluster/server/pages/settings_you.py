@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from picluster.errors import Malformed, NotAuthenticated, NotFound, PiclusterError
+from picluster.errors import Malformed, NotFound, PiclusterError
 from picluster.pool.commands import RevokeToken
 from picluster.pool.model import Actor, Role, Token
 from picluster.server.access import accounts, sessions
@@ -18,7 +18,7 @@ from picluster.server.context import Context
 from picluster.server.downloads import own_address
 from picluster.server.pages import forms
 from picluster.server.pages.forms import Form
-from picluster.server.pages.frame import go, login_first, page
+from picluster.server.pages.frame import go, page
 from picluster.server.pages.settings import EXPIRIES, USUAL_EXPIRY, YOU, opened, tab_page
 from picluster.server.v1 import tokens
 from picluster.server.v1.common import InContext
@@ -109,11 +109,8 @@ def purpose(token: Token) -> str:
 @router.post("/settings/password")
 async def change_password(request: Request, context: InContext) -> Response:
     """Another one, for whoever knows the present one. It ends all sessions; this browser gets a new one."""
-    form = await forms.sent(request)
-    try:
-        actor = opened(request, YOU)
-    except NotAuthenticated:
-        return login_first(request, YOU.path)
+    form = await forms.sent(request, back=YOU.path)
+    actor = opened(request, YOU)
     try:
         await _amend(context, actor, form)
     except PiclusterError as error:
@@ -148,10 +145,7 @@ async def token_dialog(request: Request, context: InContext) -> Response:
 async def make_token(request: Request, context: InContext) -> Response:
     """Made, and shown this once."""
     form = await forms.sent(request)
-    try:
-        actor = opened(request, YOU)
-    except NotAuthenticated:
-        return login_first(request, forms.with_typed("/settings/token", form))
+    actor = opened(request, YOU)
     try:
         token, text = await _make(context, actor, form)
     except PiclusterError as error:

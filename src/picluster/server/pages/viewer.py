@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from picluster.pool.model import LEGACY_PREFIX, Actor, Role
+from picluster.server.access.gate import require
 from picluster.server.access.sessions import session_actor
 from picluster.server.context import Context
 
@@ -84,6 +85,18 @@ def viewer_of(request: Request) -> Viewer:
     """Who looks at this page; somebody without a name if nobody has logged in."""
     actor = actor_of(request)
     return Viewer(actor.name, actor.role) if actor else Viewer()
+
+
+def known_viewer(request: Request) -> Viewer:
+    """Who looks at a page that is for those who have logged in. Raises `NotAuthenticated`."""
+    require(actor_of(request), Role.VIEWER)
+    return viewer_of(request)
+
+
+def reader(request: Request, context: Context) -> Viewer:
+    """Who looks at the list of machines. Raises `NotAuthenticated` for somebody to whom it is not open."""
+    viewer = viewer_of(request)
+    return viewer if may_read(context, viewer) else known_viewer(request)
 
 
 def may_read(context: Context, viewer: Viewer) -> bool:
