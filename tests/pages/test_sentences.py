@@ -27,7 +27,7 @@ from picluster.server.pages.words import STATES
 from tests.pool.day import Day
 
 POOL = Path(picluster.pool.__file__).parent
-KIND = re.compile(r'"((?:lease|machine|pool|token|session|person)\.[a-z_]+)"')
+KIND = re.compile(r'"((?:lease|machine|pool|queue|token|session|person|webhook)\.[a-z_]+)"')
 
 
 def event(kind: str, *, actor: str = "ann", **more: Any) -> Event:

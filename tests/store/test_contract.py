@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from enum import Enum, IntEnum, StrEnum
 from typing import Any
 
@@ -29,8 +29,9 @@ from picluster.pool.model import (
     Row,
     Service,
     Token,
+    Webhook,
 )
-from picluster.store import KEPT_S, HistoryQuery, Snapshot, Store, StoreProblem, sql, tables
+from picluster.store import KEPT_S, HistoryQuery, Outbox, Snapshot, Store, StoreProblem, sql, tables
 from picluster.store.migrations import migrate
 from picluster.store.sql import SqlStore
 from picluster.store.tables import EVENTS, HEARD, POOL, REVISED, RULES_VERSION, Kind
@@ -238,12 +239,23 @@ def _unusual(at: int, hint: Any, nothing: bool) -> Any:
     if issubclass(shape, Enum):
         return list(shape)[-1]
     if shape is tuple:
-        return ODD_TEXTS
+        item = typing.get_args(hint)[0]
+        return (_odd(item),) * 2 if is_dataclass(item) else ODD_TEXTS
     if issubclass(shape, Mapping):
         return {SMILE: list(ODD_TEXTS), "deep": {"empty": EMPTY, "none": None, "n": 1.5}}
     if shape is bool:
         return bool(at % 2)
     return {str: f"{SMILE}{at}", int: 2**53 + at, float: at + 0.1}[shape]
+
+
+def _odd(item: Any) -> Any:
+    """A part of a row, in JSON."""
+    return item(
+        **{
+            name: at if hint is int else ODD_TEXTS[1]
+            for at, (name, hint) in enumerate(typing.get_type_hints(item).items())
+        }
+    )
 
 
 @pytest.mark.parametrize("nothing", [False, True])
@@ -393,6 +405,27 @@ def test_history_of_several_kinds(store: SqlStore) -> None:
     assert store.history(HistoryQuery(kinds=("d",))) == []
 
 
+def test_the_outbox_is_the_record_from_a_cursor_on(store: SqlStore) -> None:
+    """Of the kinds that are told, oldest first; and whoever reads on from its cursor misses nothing."""
+    happened = [
+        event(number, f"pi-{number}", kind=kind) for number, kind in enumerate(("a", "b", "a", "c"), 1)
+    ]
+    write(store, machine("pi-1", 4), happened=happened)
+    assert store.outbox(0, ("a",), 10) == Outbox([happened[0], happened[2]], 4)
+    assert store.outbox(1, ("a",), 10) == Outbox([happened[2]], 4)
+    assert store.outbox(4, ("a",), 10) == Outbox([], 4)
+    write(store, machine("pi-1", 5), happened=[event(5, "pi-1", kind="a")])
+    assert [one.revision for one in store.outbox(4, ("a",), 10).events] == [5]
+
+
+def test_a_page_of_the_outbox_ends_between_revisions(store: SqlStore) -> None:
+    """A lease of three machines is three events of one revision: told together, or the cursor would skip some."""
+    happened = [event(1, "pi-1"), event(2, "pi-1"), event(2, "pi-2"), event(2, "pi-3"), event(3, "pi-1")]
+    write(store, machine("pi-1", 3), happened=happened)
+    assert store.outbox(0, ("granted",), 2) == Outbox(happened[:4], 2)
+    assert store.outbox(2, ("granted",), 2) == Outbox(happened[4:], 3)
+
+
 def test_events_between_two_times_come_oldest_first(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many, in pieces, and no more than asked for; those of one moment in the order in which they were told."""
     monkeypatch.setattr(sql, "PIECE", 2)
@@ -442,13 +475,15 @@ def test_tidying_removes_what_is_long_over(store: SqlStore, monkeypatch: pytest.
         token(id="runs", kind=SESSION, expires_us=later_us - 10, revision=7),
         token(id="ran out", expires_us=1, revision=8),
         Person("ann", Role.USER, revision=9),
+        Webhook("chat", "slack", "https://chat.example/x", revision=10),
     ]
     old: list[Row] = [
-        *(ended(held(f"old-{i}", "pi-2"), 10 + i) for i in range(5)),
+        *(ended(held(f"old-{i}", "pi-2"), 11 + i) for i in range(5)),
         machine("pi-old", 20, deleted=True),
         token(id="old", revoked=True, revision=21),
         token(id="over", kind=SESSION, expires_us=1, revision=22),
         Person("gone", Role.USER, deleted=True, revision=23),
+        Webhook("gone", "generic", "", deleted=True, revision=24),
     ]
     write(store, *old, *kept, happened=[event(1, at_us=1), event(2, at_us=later_us)])
     store.tidy(later_s, later_us)

@@ -10,7 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from picluster.pool.model import EMPTY, Actor, Heard, Mode, OnReboot, Person, Role, Service, Token
+from picluster.pool.model import (
+    EMPTY,
+    Actor,
+    Attempt,
+    Heard,
+    Mode,
+    OnReboot,
+    Person,
+    Role,
+    Service,
+    Token,
+    Webhook,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +261,71 @@ class ForgetPerson:
 
 
 @dataclass(frozen=True, slots=True)
+class AddWebhook:
+    """From now on an address outside is told what happens. Refused if the name is taken."""
+
+    by: Actor
+    webhook: Webhook
+
+
+@dataclass(frozen=True, slots=True)
+class AmendWebhook:
+    """Change a webhook; None leaves as it is. What happens while it is paused it is never told."""
+
+    by: Actor
+    name: str
+    url: str | None = None
+    notices: tuple[str, ...] | None = None
+    paused: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetWebhook:
+    """It is told no more."""
+
+    by: Actor
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteTest:
+    """Somebody has sent a webhook a message to see whether it arrives; what came of it is in the record."""
+
+    by: Actor
+    name: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakeUp:
+    """A process wants to be the one who tells a webhook, for so long. Refused while another one is."""
+
+    name: str
+    courier: str
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """What came of telling it, from the one who does: how far it has got, and whether the rest has to wait."""
+
+    name: str
+    courier: str
+    cursor: int
+    """The revision up to which everything is delivered or given up."""
+    attempts: tuple[Attempt, ...]
+    """Since the last report, oldest first."""
+    delivered: int = 0
+    """Events among them that arrived."""
+    failures: int = 0
+    """Attempts in a row that failed, at what is next."""
+    pause_s: float = 0.0
+    """Nobody is to try before that."""
+    for_s: float = 0.0
+    """How much longer the courier wants to be the one; 0 when there is nothing left, or the rest has to wait."""
+
+
+@dataclass(frozen=True, slots=True)
 class RaiseEpoch:
     """History may have gone back: grant nothing that has not been heard from since now."""
 
@@ -282,6 +359,12 @@ Command = (
     | AmendPerson
     | Rehash
     | ForgetPerson
+    | AddWebhook
+    | AmendWebhook
+    | ForgetWebhook
+    | NoteTest
+    | TakeUp
+    | Tell
     | RaiseEpoch
     | Pass
 )

@@ -26,14 +26,16 @@ from picluster.pool.model import (
     Row,
     Service,
     Token,
+    Webhook,
 )
 from picluster.pool.policy import Policy
 from picluster.pool.roster import Group, Roster
 
-R = TypeVar("R", Machine, Lease, Token, Person)
+R = TypeVar("R", Machine, Lease, Token, Person, Webhook)
 
 Key = tuple[str, str]
-"""What a row is called, and what a deadline belongs to: ("machine", name), ("lease", id), ("token", id), ("person", name)."""
+"""What a row is called, and what a deadline belongs to: ("machine", name), ("lease", id), ("token", id), ("person", name),
+("webhook", name)."""
 
 
 class Ledger:
@@ -279,4 +281,6 @@ def _key(row: Row) -> Key:
         return ("machine", row.name)
     if isinstance(row, Person):
         return ("person", row.name)
+    if isinstance(row, Webhook):
+        return ("webhook", row.name)
     return ("lease", row.id) if isinstance(row, Lease) else ("token", row.id)

@@ -1,4 +1,4 @@
-"""What there is in a pool: machines, leases, tokens, people, and what happened to them.
+"""What there is in a pool: machines, leases, tokens, people, webhooks, and what happened to them.
 
 Rows are immutable and shared: a reader may keep one while the next turn decides. A row that changes is
 replaced by one with a higher `revision`; that number is the place in a queue, the fence of a grant, the
@@ -340,7 +340,61 @@ class Event:
     detail: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
 
-Row = Machine | Lease | Token | Person
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of sending one message to a webhook."""
+
+    at_us: int
+    state: str
+    """delivered, failed (it will be tried again) or given_up."""
+    about: str
+    """The first thing that it told of, in a few words."""
+    count: int
+    """So many things were in it."""
+    outcome: str
+    """What the receiver answered, or what was in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An address outside that is told what happens, in order, until it has taken it or its patience is over."""
+
+    name: str
+    """As it is written; no two are the same but for upper and lower case."""
+    kind: str
+    """How it is told: generic, slack or teams."""
+    url: str
+    """May itself be a secret, as those of chat services are."""
+    notices: tuple[str, ...] = ()
+    """What it is told of; empty for everything that there is a notice for."""
+    secret: str = ""
+    """What its messages are signed with; empty for chat services, which would not look."""
+    paused: bool = False
+    created_us: int = 0
+    created_by: str = ""
+    cursor: int = 0
+    """The revision up to which it has been told everything. The events behind it are what it has yet to be told."""
+    courier: str = ""
+    """The process that tells it now; no other may, until `courier_until_s`."""
+    courier_until_s: float = 0.0
+    failures: int = 0
+    """Attempts in a row that failed, at what is to be told next."""
+    failing_since_us: int = 0
+    """When attempts began to fail; 0 while it answers."""
+    retry_s: float = 0.0
+    """It is not tried before that."""
+    delivered: int = 0
+    given_up: int = 0
+    """Events, since it was made."""
+    attempts: tuple[Attempt, ...] = ()
+    """The last ones, the newest first."""
+    deleted: bool = False
+    deleted_s: float = 0.0
+    """A tombstone: other replicas learn that it is gone."""
+    revision: int = 0
+
+
+Row = Machine | Lease | Token | Person | Webhook
 """What takes a revision."""
 
 
@@ -358,3 +412,5 @@ class PoolState:
     """Wall clock of the last turn: a start that finds it old raises the epoch."""
     timeline: str = ""
     """Which history of the database this is (PostgreSQL's timeline): another one raises the epoch."""
+    crowded: bool = False
+    """Whether too many wait: told when it begins and when it is over, not at each who comes or goes."""

@@ -55,6 +55,9 @@ class Policy:
     """An hour: longer than a person needs to mend a board by rebooting it."""
     evict_ailing: bool = False
     """Whether a health rule ends the lease on the board, too. Unless set, the holder learns of it by the verdict."""
+    crowded: int = 20
+    """So many waiting leases are a queue that is too long, which webhooks can tell of; until half of them are left. 0 for
+    never."""
     strange_updates: int = 3
     """Old-protocol updates in a row under another name: one may be a reboot into a fresh image."""
     future_us: int = 86_400_000_000

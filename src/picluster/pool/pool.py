@@ -12,17 +12,20 @@ from dataclasses import replace
 from typing import Any
 
 from picluster.errors import PiclusterError
-from picluster.pool import boards, care, enrolment, leases, moving_in, people, queue, tokens
+from picluster.pool import boards, care, enrolment, leases, moving_in, people, queue, tokens, webhooks
 from picluster.pool.commands import (
     Acquire,
     AddPerson,
+    AddWebhook,
     Amend,
     AmendPerson,
+    AmendWebhook,
     Beat,
     Command,
     Forget,
     ForgetAddress,
     ForgetPerson,
+    ForgetWebhook,
     FreeAddress,
     Hear,
     IssueToken,
@@ -30,19 +33,34 @@ from picluster.pool.commands import (
     LockAddress,
     MoveIn,
     NotePower,
+    NoteTest,
     Pass,
     RaiseEpoch,
     Rehash,
     Release,
     Renew,
     RevokeToken,
+    TakeUp,
+    Tell,
     UpdateAddress,
 )
 from picluster.pool.ledger import Ledger
-from picluster.pool.model import Event, Heard, Lease, Machine, Mode, Person, PoolState, Presence, Row, Token
+from picluster.pool.model import (
+    Event,
+    Heard,
+    Lease,
+    Machine,
+    Mode,
+    Person,
+    PoolState,
+    Presence,
+    Row,
+    Token,
+    Webhook,
+)
 from picluster.pool.policy import Policy
 
-Answer = Machine | Lease | Token | Person | PiclusterError | None
+Answer = Machine | Lease | Token | Person | Webhook | PiclusterError | None
 """A row as it is after the turn, or the refusal, or nothing to say."""
 
 
@@ -124,6 +142,7 @@ class Pool:
         self._let_time_pass()
         self._answer(commands, answers, [not renewal for renewal in renewals])
         queue.grant(ledger)
+        queue.watch_length(ledger)
         return (
             self._final(answers),
             sorted(ledger.changed.values(), key=lambda row: row.revision),
@@ -232,6 +251,12 @@ _HANDLERS: dict[type, Callable[[Ledger, Any], Answer]] = {
     AmendPerson: people.amend,
     Rehash: people.rehash,
     ForgetPerson: people.forget,
+    AddWebhook: webhooks.add,
+    AmendWebhook: webhooks.amend,
+    ForgetWebhook: webhooks.forget,
+    NoteTest: webhooks.note_test,
+    TakeUp: webhooks.take_up,
+    Tell: webhooks.tell,
     RaiseEpoch: _raise_epoch,
     Pass: _pass,
 }

@@ -33,6 +33,16 @@ def grant(ledger: Ledger) -> None:
             _serve_first(ledger, group, lease)
 
 
+def watch_length(ledger: Ledger) -> None:
+    """Tell when too many wait, and when that is over: at half as many, or each who comes and goes would be told."""
+    waiting, most = ledger.roster.waiting, ledger.policy.crowded
+    crowded = most > 0 and (2 * waiting > most if ledger.state.crowded else waiting >= most)
+    if crowded != ledger.state.crowded:
+        ledger.next_revision()  # whoever reads the events by revision must not have passed this one already
+        ledger.state = replace(ledger.state, crowded=crowded)
+        ledger.note("queue.long" if crowded else "queue.short", SYSTEM, detail={"waiting": waiting})
+
+
 def available(ledger: Ledger, group: Group, order: Order, count: int) -> list[str]:
     """Up to `count` free machines for a lease at this place in the queue: not those set aside for one before it."""
     aside, leases = ledger.roster.aside, ledger.roster.leases

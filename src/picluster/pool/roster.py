@@ -22,6 +22,7 @@ from picluster.pool.model import (
     Row,
     Service,
     Token,
+    Webhook,
 )
 from picluster.pool.selector import Facts, Selector, facts_of, parse
 
@@ -147,6 +148,10 @@ class Roster:
         """Ids of the tokens made for the agent of a machine, by its name in lower case; without the revoked ones."""
         self.people: dict[str, Person] = {}
         """Accounts by name in lower case; those that were deleted are not kept."""
+        self.webhooks: dict[str, Webhook] = {}
+        """By name in lower case; those that were deleted are not kept."""
+        self.waiting = 0
+        """Leases in the queue."""
         self.by_address: dict[str, str] = {}
         self.aside: dict[str, str] = {}
         """Machine to the waiting lease that it is set aside for."""
@@ -190,6 +195,10 @@ class Roster:
     def person(self, name: str) -> Person | None:
         """The account of this name, case-blind."""
         return self.people.get(name.casefold())
+
+    def webhook(self, name: str) -> Webhook | None:
+        """The webhook of this name, case-blind."""
+        return self.webhooks.get(name.casefold())
 
     def facts(self, machine: Machine) -> Facts:
         return self._facts[machine.name]
@@ -257,6 +266,8 @@ class Roster:
             self._put_lease(row)
         elif isinstance(row, Person):
             self._put_person(row)
+        elif isinstance(row, Webhook):
+            self._put_webhook(row)
         else:
             self.tokens[row.id] = row
             if row.kind == "agent":
@@ -335,6 +346,12 @@ class Roster:
         else:
             self.people[person.name.casefold()] = person
 
+    def _put_webhook(self, webhook: Webhook) -> None:
+        if webhook.deleted:
+            self.webhooks.pop(webhook.name.casefold(), None)
+        else:
+            self.webhooks[webhook.name.casefold()] = webhook
+
     def _index_agent_token(self, token: Token) -> None:
         mine = self.agent_tokens.setdefault(token.name.casefold(), set())
         if token.revoked:
@@ -398,9 +415,11 @@ class Roster:
         entry = (order_of(lease), lease.id)
         if lease.state is LeaseState.WAITING:
             insort(group.waiting, entry)
+            self.waiting += 1
             self._idle.pop(group.key, None)
             return
         del group.waiting[bisect_left(group.waiting, entry)]
+        self.waiting -= 1
         if not group.waiting:
             self._idle[group.key] = None
             self._forget_idle_groups()

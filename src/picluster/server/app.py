@@ -44,10 +44,11 @@ from picluster.server.pages import router as pages
 from picluster.server.pages.static import router as static
 from picluster.server.power import Power
 from picluster.server.settings import Settings
-from picluster.server.v1 import backup, events, joining, leases, machines, people, reports, tokens
+from picluster.server.v1 import backup, events, joining, leases, machines, people, reports, tokens, webhooks
 from picluster.server.v1 import settings as settings_api
 from picluster.server.v1.beats import Beats, beat_path
 from picluster.server.view import View
+from picluster.server.webhooks.courier import Couriers
 from picluster.store import Store, StoreProblem
 from picluster.wire import ErrorAnswer
 
@@ -77,6 +78,7 @@ class Service:
         self.context.power = power or Power()
         self.context.gate = Gate(view, settings.api_key, self.context.wall_us)
         self.context.dashboard = dashboard(self.context)
+        self.context.couriers = Couriers(self.context)
         self.setup_code = ""
         """The secret in the one-time link of a first start; empty when an admin exists."""
         self.app: ASGIApp = Front(self._api(), self.context)
@@ -88,9 +90,11 @@ class Service:
         try:
             await self._first_admin()
             await self.context.dashboard.remember()
+            self.context.couriers.start()
             yield
         finally:
             self.stop_waiting()
+            await self.context.couriers.stop()
             await self.context.coordinator.stop()
 
     def stop_waiting(self) -> None:
@@ -101,7 +105,18 @@ class Service:
         api = FastAPI(title="picluster", version=__version__, lifespan=None)
         api.state.context = self.context
         v1 = APIRouter(prefix="/api/v1", responses=REFUSALS)
-        for part in (machines, leases, events, tokens, people, joining, reports, settings_api, backup):
+        for part in (
+            machines,
+            leases,
+            events,
+            tokens,
+            people,
+            joining,
+            reports,
+            settings_api,
+            webhooks,
+            backup,
+        ):
             v1.include_router(part.router)
         api.include_router(v1)
         api.include_router(pages)

@@ -20,6 +20,7 @@ from picluster.store import Store
 
 if TYPE_CHECKING:
     from picluster.server.pages.dashboard import Dashboard
+    from picluster.server.webhooks.courier import Couriers
 
 
 def wall_us() -> int:
@@ -42,6 +43,7 @@ class Context:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     wall_us: Callable[[], int] = wall_us
     dashboard: Dashboard = field(init=False)
+    couriers: Couriers = field(init=False)
 
     async def hold(self, wait_s: float, before: object, signature: Callable[[], object], *keys: Key) -> None:
         """Hold a call open while what it would answer is as `before`, at most `wait_s`.

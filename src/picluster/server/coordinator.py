@@ -17,7 +17,16 @@ from typing import Any
 import structlog
 
 from picluster.errors import PiclusterError, Unavailable
-from picluster.pool.commands import Acquire, AddPerson, Command, Hear, IssueToken, LockAddress, Pass
+from picluster.pool.commands import (
+    Acquire,
+    AddPerson,
+    AddWebhook,
+    Command,
+    Hear,
+    IssueToken,
+    LockAddress,
+    Pass,
+)
 from picluster.pool.model import SESSION, SYSTEM, Heard
 from picluster.pool.policy import Policy
 from picluster.pool.pool import Answer, Pool
@@ -326,4 +335,4 @@ def _takes(command: Command, leases: Any) -> bool:
     if isinstance(command, IssueToken):
         # a start needs its one-time link, and whoever gives back on a page has to log in
         return command.by != SYSTEM and command.token.kind != SESSION
-    return isinstance(command, LockAddress | AddPerson)
+    return isinstance(command, LockAddress | AddPerson | AddWebhook)

@@ -30,6 +30,12 @@ class Metrics:
         self.beats = Counter(
             "picluster_beats", "Beats answered, by protocol", ["protocol"], registry=self.registry
         )
+        self.webhooks = Counter(
+            "picluster_webhook_events",
+            "Events that webhooks were told, by what came of it: delivered, failed (once for each attempt), given_up",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.streams = Gauge("picluster_streams", "Open event streams", registry=self.registry)
 
     def turn(self, seconds: float, commands: int) -> None:

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 
 from picluster.errors import Malformed
 from picluster.pool.policy import Policy
+from picluster.server.webhooks.reach import Networks
 
 DEFAULT_PORT = 1337
 """The first service's; boards and scripts in the field have it in their address."""
@@ -41,6 +42,14 @@ def _sound(policy: Policy) -> Policy:
             least = "above 0" if name == "slack_s" else "0 or more"
             raise ValueError(f"{name} must be a number, {least}")
     return policy
+
+
+def _networks(text: str) -> str:
+    try:
+        Networks.read(text)
+    except ValueError as problem:
+        raise ValueError(f"has what is no network: {problem}") from None
+    return text
 
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -75,6 +84,12 @@ class Settings(BaseSettings):
     """Service time passes at least so often."""
     config: Path | None = Field(None, validation_alias=AliasChoices("PICLUSTER_SERVICE_CONFIG"))
     """A TOML file with what does not fit into variables: the commands that switch power."""
+    webhook_networks: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
+    """Private networks, comma-separated, that webhooks may reach, as 10.0.0.0/8; unset, only the internet."""
+    webhook_timeout_s: float = Field(10.0, gt=0, le=60, allow_inf_nan=False)
+    """How long the receiver of a webhook may take to answer."""
+    webhook_give_up_s: Seconds = 86_400.0
+    """How old news may be that a webhook's receiver has not taken; older ones are given up, which is recorded."""
     policy: Annotated[Policy, BeforeValidator(_known), AfterValidator(_sound)] = Policy()
     tls_cert: Path | None = None
     """A PEM file: the certificate, and those between it and its authority."""

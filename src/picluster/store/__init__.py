@@ -55,7 +55,7 @@ class Turn(Protocol):
 
 
 class Store(Protocol):
-    """A database that holds one pool. Used by one thread, but for `read`, `history` and `backup`."""
+    """A database that holds one pool. Used by one thread, but for what is said to be thread-safe."""
 
     def open(self) -> None:
         """Check, migrate, and get ready. Raises `StoreProblem`, whose `exit_code` a service ends with, or
@@ -78,6 +78,10 @@ class Store(Protocol):
         self, since_us: int, until_us: int, kinds: Collection[str], most: int
     ) -> Iterator[Event]:
         """Events of these kinds, oldest first, at most so many, read in pieces from one moment. Thread-safe."""
+
+    def outbox(self, cursor: int, kinds: Collection[str], limit: int) -> Outbox:
+        """Events of these kinds behind the cursor, oldest first; about `limit`, but never a part of a revision.
+        Thread-safe."""
 
     def samples(self, machine: str, since_us: int, until_us: int, limit: int) -> Sequence[Sample]:
         """How a board was, oldest first, thinned where that is long ago; at most `limit`. Thread-safe."""
@@ -121,6 +125,15 @@ class HistoryQuery:
     limit: int = 100
     kinds: tuple[str, ...] = ()
     """Any of these; empty for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """What there is to tell: the event log itself, from a cursor on."""
+
+    events: Sequence[Event]
+    cursor: int
+    """The revision up to which nothing else was there to tell."""
 
 
 class StoreProblem(PiclusterError):

@@ -22,6 +22,7 @@ TABLES = (
     tables.holds,
     tables.tokens,
     tables.people,
+    tables.webhooks,
     tables.presence,
     tables.events,
 )

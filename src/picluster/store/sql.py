@@ -19,7 +19,17 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from picluster.errors import PiclusterError, Unavailable
 from picluster.pool.model import SESSION, Event, Heard, Lease, LeaseState, Machine, PoolState, Row, Sample
-from picluster.store import KEPT_S, HistoryQuery, Snapshot, StoreProblem, backup, backup_file, samples, tables
+from picluster.store import (
+    KEPT_S,
+    HistoryQuery,
+    Outbox,
+    Snapshot,
+    StoreProblem,
+    backup,
+    backup_file,
+    samples,
+    tables,
+)
 from picluster.store.clock import Clock, ServiceTime
 from picluster.store.tables import EVENTS, HEARD, POOL, REVISED, RULES_VERSION, Kind, chunks, upsert
 
@@ -346,6 +356,10 @@ class SqlStore(ABC):
         except PoolTimeout as error:
             raise Unavailable("too many reads at once") from error
 
+    def outbox(self, cursor: int, kinds: Collection[str], limit: int) -> Outbox:
+        """Events of these kinds behind the cursor, oldest first, and up to where they are told of."""
+        return self._read(lambda one: _outbox(one, cursor, kinds, limit))
+
     def samples(self, machine: str, since_us: int, until_us: int, limit: int) -> Sequence[Sample]:
         """How a board was, oldest first, thinned where that is long ago; at most `limit`."""
         return self._read(lambda one: samples.found(one, machine, since_us, until_us, limit))
@@ -454,10 +468,23 @@ def _history(connection: Connection, query: HistoryQuery) -> list[Event]:
     return whole + EVENTS.select(connection, wanted.where(columns.revision == last))
 
 
+def _outbox(connection: Connection, cursor: int, kinds: Collection[str], limit: int) -> Outbox:
+    """Turns commit one after the other, so whatever this moment does not show has a higher revision than it shows."""
+    columns = tables.events.c
+    wanted = EVENTS.all.where(columns.kind.in_(kinds)).order_by(columns.revision, columns.id)
+    revision = connection.execute(select(tables.pool.c.revision)).scalar_one()
+    events = EVENTS.select(connection, wanted.where(columns.revision > cursor).limit(limit))
+    if len(events) < limit:
+        return Outbox(events, max(cursor, revision))
+    last = events[-1].revision
+    whole = [event for event in events if event.revision != last]
+    return Outbox(whole + EVENTS.select(connection, wanted.where(columns.revision == last)), last)
+
+
 def _outdated(now: float, wall_us: int) -> Iterator[Delete]:
     """What removes a batch of each kind of old row."""
     ended, machines, events = tables.leases.c, tables.machines.c, tables.events.c
-    tokens, people = tables.tokens.c, tables.people.c
+    tokens, people, webhooks = tables.tokens.c, tables.people.c, tables.webhooks.c
     old_us = wall_us - int(KEPT_S["thinned"] * 1e6)
     tombstones, over_us = now - KEPT_S["tombstone"], wall_us - int(KEPT_S["tombstone"] * 1e6)
     event_us = wall_us - int(KEPT_S["event"] * 1e6)
@@ -468,6 +495,7 @@ def _outdated(now: float, wall_us: int) -> Iterator[Delete]:
         (tokens.id, tokens.revoked & (tokens.revoked_s < tombstones)),
         (tokens.id, (tokens.kind == SESSION) & (tokens.expires_us < over_us)),
         (people.name, people.deleted & (people.deleted_s < tombstones)),
+        (webhooks.name, webhooks.deleted & (webhooks.deleted_s < tombstones)),
         (events.id, events.at_us < event_us),
     ):
         yield delete(key.table).where(key.in_(select(key).where(old).limit(TIDY_BATCH)))

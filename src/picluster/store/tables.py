@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields, is_dataclass
 from enum import Enum
-from typing import Any, Generic, TypeVar, get_origin, get_type_hints
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from sqlalchemy import (
     BigInteger,
@@ -34,12 +34,12 @@ from sqlalchemy import (
     update,
 )
 
-from picluster.pool.model import EMPTY, Event, Heard, Lease, Machine, Person, PoolState, Token
+from picluster.pool.model import EMPTY, Event, Heard, Lease, Machine, Person, PoolState, Token, Webhook
 from picluster.store import StoreProblem
 
 R = TypeVar("R")
 
-RULES_VERSION = 3
+RULES_VERSION = 4
 """Raised when the rules change so that an older service must not decide for the same pool any more."""
 
 MEASURES = ("temperature", "load", "mem_available", "disk_free")
@@ -85,6 +85,7 @@ pool = Table(
     _number("rules_version"),
     _number("turned_us"),
     _text("timeline"),
+    _flag("crowded"),
 )
 
 machines = Table(
@@ -218,6 +219,32 @@ people = Table(
     Index("people_by_revision", "revision"),
 )
 
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _text("kind"),
+    _text("url"),
+    _json("notices"),
+    _text("secret"),
+    _flag("paused"),
+    _number("created_us"),
+    _text("created_by"),
+    _number("cursor"),
+    _text("courier"),
+    _seconds("courier_until_s"),
+    _number("failures"),
+    _number("failing_since_us"),
+    _seconds("retry_s"),
+    _number("delivered"),
+    _number("given_up"),
+    _json("attempts"),
+    _flag("deleted"),
+    _seconds("deleted_s"),
+    _number("revision"),
+    Index("webhooks_by_revision", "revision"),
+)
+
 presence = Table(
     "presence",
     metadata,
@@ -313,6 +340,15 @@ def _tuple_from_json(text: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _rows_to_json(value: Sequence[Any]) -> str:
+    return _to_json([asdict(item) for item in value]) if value else "[]"
+
+
+def _rows_from_json(of: type[Any]) -> Callable[[str], tuple[Any, ...]]:
+    """Dataclasses of plain values; one that lacks a field or has another raises `TypeError`."""
+    return lambda text: () if text == "[]" else tuple(of(**item) for item in json.loads(text))
+
+
 Codec = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
 
@@ -323,6 +359,9 @@ def _codec(hint: Any) -> Codec | None:
         if issubclass(shape, Enum):
             return (lambda member: member.value), shape
         if issubclass(shape, tuple):
+            of = get_args(hint)[0]
+            if isinstance(of, type) and is_dataclass(of):
+                return _rows_to_json, _rows_from_json(of)
             return _tuple_to_json, _tuple_from_json
         if issubclass(shape, Mapping):
             return _mapping_to_json, _mapping_from_json
@@ -383,10 +422,11 @@ MACHINES = Kind(Machine, machines, key="name")
 LEASES = Kind(Lease, leases, key="id")
 TOKENS = Kind(Token, tokens, key="id")
 PEOPLE = Kind(Person, people, key="name")
+WEBHOOKS = Kind(Webhook, webhooks, key="name")
 HEARD = Kind(Heard, presence, key="name")
 EVENTS = Kind(Event, events, key="revision")
 
-REVISED: tuple[Kind[Machine], Kind[Lease], Kind[Token], Kind[Person]] = (MACHINES, LEASES, TOKENS, PEOPLE)
+REVISED: tuple[Kind[Any], ...] = (MACHINES, LEASES, TOKENS, PEOPLE, WEBHOOKS)
 """What takes revisions, in the order in which it is written."""
 
 READ_POOL = POOL.all.where(pool.c.id == 1)

@@ -115,6 +115,13 @@ SENTENCES = {
     "person.added": Says("user-circle", "", "{actor} made an account for {name}", more="{role}"),
     "person.changed": Says("user-circle", "", "{actor} changed the account of {name}", more="{account}"),
     "person.deleted": Says("user-circle", "", "{actor} deleted the account of {name}"),
+    "queue.long": Says("hourglass", "warn", "The queue is long", more="{waiting} wait"),
+    "queue.short": Says("hourglass", "free", "The queue is not so long any more", more="{waiting} wait"),
+    "webhook.added": Says("bell", "", "{actor} made the webhook {name}", more="{kind}: {host}"),
+    "webhook.changed": Says("bell", "", "{actor} changed the webhook {name}", more="{host}"),
+    "webhook.deleted": Says("bell", "", "{actor} deleted the webhook {name}"),
+    "webhook.tested": Says("bell", "", "{actor} tried the webhook {name}", more="{outcome}"),
+    "webhook.gave_up": Says("alert-triangle", "warn", "The webhook {name} did not take its news", more="{about}: {outcome}"),
 }  # fmt: skip
 """By kind of event."""
 
@@ -134,10 +141,10 @@ GROUPS = {
                 f"machine.{what}"
                 for what in "quarantined attention pending drained in_service amended forgotten".split()
             ),
-            *("machine.recovered", "machine.power", "machine.powered", "pool.epoch"),
+            *("machine.recovered", "machine.power", "machine.powered", "pool.epoch", "queue.long", "queue.short"),
         ),
     ),
-    "people": ("People", tuple(kind for kind in SENTENCES if kind.split(".")[0] in ("token", "session", "person"))),
+    "people": ("People", tuple(kind for kind in SENTENCES if kind.split(".")[0] in ("token", "session", "person", "webhook"))),
 }  # fmt: skip
 """(word, kinds) by what somebody looks for."""
 

@@ -1,0 +1,133 @@
+"""Webhooks: who outside is told what happens, by which process, and how far they have been told.
+
+The event log is the outbox: an event is written with what it tells of, or not at all. So a webhook needs only a cursor
+into the log, and one process at a time, its courier, that reads on from there. That is a lease like any other: taken for
+a while, in service time, and free again when its holder is not heard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from picluster.errors import Conflict, NotFound
+from picluster.pool.commands import AddWebhook, AmendWebhook, ForgetWebhook, NoteTest, TakeUp, Tell
+from picluster.pool.ledger import Ledger
+from picluster.pool.model import SYSTEM, Actor, Attempt, Webhook
+
+MOST = 32
+"""Each is a reader of the event log in every process that serves the pool."""
+
+ATTEMPTS_KEPT = 10
+"""Enough to see what goes on; that something was given up is an event, and kept like all others."""
+
+GIVEN_UP = "given_up"
+"""The state of an attempt that was the last one."""
+
+
+# What admins do with them
+
+
+def add(ledger: Ledger, ask: AddWebhook) -> Webhook:
+    """A new one; it is told what happens from now on."""
+    known = ledger.roster.webhook(ask.webhook.name)
+    if known is not None:
+        raise Conflict(
+            f"There is a webhook {known.name} already.",
+            f"Choose another name, or `picluster webhooks remove {known.name}` first.",
+        )
+    if len(ledger.roster.webhooks) >= MOST:
+        raise Conflict(f"There are {MOST} webhooks already.", "Remove one that is not needed any more.")
+    webhook = ledger.save(replace(ask.webhook, cursor=ledger.state.revision))
+    _note(ledger, "webhook.added", ask.by, webhook)
+    return webhook
+
+
+def amend(ledger: Ledger, ask: AmendWebhook) -> Webhook:
+    """Where it is, what it is told, and whether. What is changed may be mended now, so it is tried again at once."""
+    old = _existing(ledger, ask.name)
+    new = replace(
+        old,
+        url=old.url if ask.url is None else ask.url,
+        notices=old.notices if ask.notices is None else ask.notices,
+        paused=old.paused if ask.paused is None else ask.paused,
+    )
+    if new == old:
+        return old
+    if old.paused and not new.paused:
+        new = replace(new, cursor=ledger.state.revision)
+    webhook = ledger.save(replace(new, retry_s=0.0, failures=0))
+    _note(ledger, "webhook.changed", ask.by, webhook)
+    return webhook
+
+
+def forget(ledger: Ledger, ask: ForgetWebhook) -> Webhook:
+    """It is gone, with whatever it has not been told yet."""
+    old = _existing(ledger, ask.name)
+    webhook = ledger.save(replace(old, url="", secret="", deleted=True, deleted_s=ledger.now))
+    _note(ledger, "webhook.deleted", ask.by, old)
+    return webhook
+
+
+def note_test(ledger: Ledger, ask: NoteTest) -> Webhook:
+    """Somebody has tried it."""
+    webhook = _existing(ledger, ask.name)
+    ledger.note("webhook.tested", ask.by, detail={"name": webhook.name, "outcome": ask.outcome})
+    return webhook
+
+
+# What couriers do
+
+
+def take_up(ledger: Ledger, ask: TakeUp) -> Webhook:
+    """One process tells it, until its time is over. Raises `Conflict` while that is another one."""
+    webhook = _existing(ledger, ask.name)
+    if webhook.courier not in ("", ask.courier) and webhook.courier_until_s > ledger.now:
+        raise Conflict(f"Another process tells {webhook.name}.", "Wait until it has done so.")
+    return ledger.save(replace(webhook, courier=ask.courier, courier_until_s=ledger.now + ask.for_s))
+
+
+def tell(ledger: Ledger, ask: Tell) -> Webhook:
+    """What came of it. Raises `Conflict` for one whose time was over, and has passed to somebody else."""
+    webhook = _existing(ledger, ask.name)
+    if webhook.courier != ask.courier:
+        raise Conflict(f"Another process tells {webhook.name} by now.", "Stop, and read on from its cursor.")
+    lost = [attempt for attempt in ask.attempts if attempt.state == GIVEN_UP]
+    webhook = ledger.save(
+        replace(
+            webhook,
+            cursor=max(webhook.cursor, ask.cursor),
+            courier_until_s=ledger.now + ask.for_s,
+            failures=ask.failures,
+            failing_since_us=_failing_since(webhook, ask.attempts),
+            retry_s=ledger.now + ask.pause_s if ask.pause_s else 0.0,
+            delivered=webhook.delivered + ask.delivered,
+            given_up=webhook.given_up + sum(attempt.count for attempt in lost),
+            attempts=(*reversed(ask.attempts), *webhook.attempts)[:ATTEMPTS_KEPT],
+        )
+    )
+    for attempt in lost:
+        detail = {"name": webhook.name, "about": attempt.about, "count": attempt.count}
+        ledger.note("webhook.gave_up", SYSTEM, detail=detail | {"outcome": attempt.outcome})
+    return webhook
+
+
+def _failing_since(webhook: Webhook, attempts: tuple[Attempt, ...]) -> int:
+    """The first failure behind which nothing arrived."""
+    since_us = webhook.failing_since_us
+    for attempt in attempts:
+        since_us = 0 if attempt.state == "delivered" else since_us or attempt.at_us
+    return since_us
+
+
+def _existing(ledger: Ledger, name: str) -> Webhook:
+    webhook = ledger.roster.webhook(name)
+    if webhook is None:
+        raise NotFound(f"There is no webhook {name!r}.", "`picluster webhooks list` shows them.")
+    return webhook
+
+
+def _note(ledger: Ledger, kind: str, by: Actor, webhook: Webhook) -> None:
+    """What is told of it: to which host, never the address, which may be a secret."""
+    host = webhook.url.partition("://")[2].partition("/")[0]
+    detail = {"name": webhook.name, "kind": webhook.kind, "host": host, "paused": webhook.paused}
+    ledger.note(kind, by, detail=detail)

@@ -1,0 +1,132 @@
+"""Sending one message: one request, within its time, to an address that was checked; what the receiver answers is looked
+at as little as possible."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx2
+
+from picluster.server.webhooks.reach import (
+    PORTS,
+    Networks,
+    NotAllowedThere,
+    NotReachable,
+    checked_url,
+    look_up,
+)
+
+LARGEST_ANSWER = 4 * 1024
+"""Read of an answer, for whoever looks why it was refused. The rest is not waited for."""
+
+LONGEST_OUTCOME = 200
+"""Characters of it that are kept."""
+
+ASKS_TO_COME_BACK = (408, 425, 429)
+"""Answers that begin with a 4, and still mean later and not no."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it."""
+
+    text: str
+    """As people read it: `204`, `500: out of order`, `no answer in 10 s`."""
+    arrived: bool = False
+    refused: bool = False
+    """The receiver is there and will not take it, or it may not be asked: waiting alone does not help."""
+    come_back_s: float = 0.0
+    """When it wants to be asked again, if it says so."""
+
+
+class Post:
+    """Sends; one for the whole service."""
+
+    def __init__(self, networks: Networks, timeout_s: float) -> None:
+        self._networks = networks
+        self._timeout_s = timeout_s
+        self._client: httpx2.AsyncClient | None = None
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Outcome:
+        """What came of it; raises nothing but its own cancellation."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._send(url, headers, body)
+        except TimeoutError:
+            return Outcome(f"no answer in {self._timeout_s:g} s")
+        except NotReachable as problem:
+            return Outcome(problem.message, refused=isinstance(problem, NotAllowedThere))
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ssl.SSLError) as problem:
+            return Outcome(_short(str(problem) or type(problem).__name__))
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _send(self, url: str, headers: Mapping[str, str], body: bytes) -> Outcome:
+        """To the address that was checked, under the name that was asked for: in `Host`, and where TLS compares it."""
+        parts = checked_url(url)
+        host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
+        address = await look_up(host, port, self._networks)
+        client = await self._ready()
+        request = client.build_request(
+            "POST",
+            httpx2.URL(url).copy_with(host=address),
+            headers={**headers, "Host": parts.netloc},
+            content=body,
+            extensions={"sni_hostname": host},
+        )
+        response = await client.send(request, stream=True)
+        try:
+            return await _outcome(response)
+        finally:
+            await response.aclose()
+
+    async def _ready(self) -> httpx2.AsyncClient:
+        """Made when it is needed first, and away from the loop: the system's certificates take a while to load. No
+        connection is kept, or one made for one name would be used for another one at the same address; no redirect is
+        followed, and no proxy taken from the environment, since neither would have been checked."""
+        if self._client is None:
+            context = await asyncio.to_thread(httpx2.create_ssl_context)
+            self._client = httpx2.AsyncClient(
+                verify=context,
+                timeout=self._timeout_s,
+                follow_redirects=False,
+                trust_env=False,
+                limits=httpx2.Limits(max_keepalive_connections=0),
+                headers={"Accept-Encoding": "identity", "Connection": "close"},
+            )
+        return self._client
+
+
+async def _outcome(response: httpx2.Response) -> Outcome:
+    status = response.status_code
+    if response.is_success:
+        return Outcome(str(status), arrived=True)
+    said = await _beginning(response)
+    text = _short(f"{status}: {said}" if said else str(status))
+    refused = 300 <= status < 500 and status not in ASKS_TO_COME_BACK
+    return Outcome(text, refused=refused, come_back_s=_seconds(response.headers.get("retry-after", "")))
+
+
+async def _beginning(response: httpx2.Response) -> str:
+    said = b""
+    async for piece in response.aiter_raw():
+        said += piece
+        if len(said) >= LARGEST_ANSWER:
+            break
+    return " ".join(said[:LARGEST_ANSWER].decode(errors="replace").split())
+
+
+def _seconds(text: str) -> float:
+    """Of a `Retry-After`; dates are not worth the trouble."""
+    return float(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0.0
+
+
+def _short(text: str) -> str:
+    """A line that can be shown and stored."""
+    text = "".join(letter if letter.isprintable() else "�" for letter in text)
+    return text if len(text) <= LONGEST_OUTCOME else text[: LONGEST_OUTCOME - 1] + "…"
