@@ -127,7 +127,7 @@ def test_what_cannot_be_asked_is_said_in_the_form(
 def test_what_a_lost_session_had_typed_is_there_after_the_login(api: Api, board: Board) -> None:
     with httpx2.Client(base_url=api.address, timeout=PATIENCE_S) as nobody:
         form = {"selector": board.name, "job": "not lost"}
-        page = nobody.post("/queue/wait", data=form, headers={"Origin": api.address})
+        page = nobody.post("/queue/wait", data=form, headers={"Origin": api.address, "Accept": "text/html"})
     assert page.status_code == 401
     assert f"selector={board.name}&amp;job=not+lost" in page.text
 
