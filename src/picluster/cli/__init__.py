@@ -46,6 +46,7 @@ COMMANDS = {
     "unlock": ("leases", "Give machines back."),
     "wait": ("leases", "Lock a machine when its turn comes."),
     "watch": ("record", "Follow what changes, live."),
+    "webhooks": ("webhooks", "Tell chat rooms and programs what happens."),
     "whoami": ("access", "Who you are to the service, and which one it is."),
 }
 """Each command with the module that has it, and its line in `picluster --help`, which imports none of them."""

@@ -37,6 +37,8 @@ from picluster.wire import (
     PowerAnswer,
     SampleAnswer,
     TokenAnswer,
+    WebhookAnswer,
+    WebhookTest,
     WhoAmI,
 )
 
@@ -255,6 +257,26 @@ class AsyncClient:
     async def forget_person(self, name: str) -> PersonAnswer:
         """An account ends, with its sessions and personal tokens."""
         return await self.run(flows.forget_person(self.session, name))
+
+    async def webhooks(self) -> list[WebhookAnswer]:
+        """Who outside is told what happens, by name, with the last deliveries."""
+        return await self.run(flows.webhooks(self.session))
+
+    async def add_webhook(self, name: str, url: str, **more: object) -> WebhookAnswer:
+        """A new one: `kind`, `notices`. Its `secret` is in this answer and nowhere else."""
+        return await self.run(flows.add_webhook(self.session, name=name, url=url, **more))
+
+    async def amend_webhook(self, name: str, **changes: object) -> WebhookAnswer:
+        """Change one: `url`, `notices`, `paused`."""
+        return await self.run(flows.amend_webhook(self.session, name, **changes))
+
+    async def forget_webhook(self, name: str) -> WebhookAnswer:
+        """It is told no more."""
+        return await self.run(flows.forget_webhook(self.session, name))
+
+    async def test_webhook(self, name: str) -> WebhookTest:
+        """Send it one message now; what came of it."""
+        return await self.run(flows.test_webhook(self.session, name))
 
     # Carrying out
 

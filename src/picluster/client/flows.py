@@ -38,6 +38,8 @@ from picluster.wire import (
     PowerAnswer,
     SampleAnswer,
     TokenAnswer,
+    WebhookAnswer,
+    WebhookTest,
     WhoAmI,
 )
 
@@ -400,6 +402,30 @@ def amend_person(session: Session, name: str, **changes: object) -> Flow[PersonA
 
 def forget_person(session: Session, name: str) -> Flow[PersonAnswer]:
     return _as(PersonAnswer, (yield from call(session, "DELETE", f"/api/v1/people/{_quoted(name)}")))
+
+
+# Webhooks
+
+
+def webhooks(session: Session) -> Flow[list[WebhookAnswer]]:
+    return (yield from _pages(session, WebhookAnswer, "/api/v1/webhooks", lambda row: row.name))
+
+
+def add_webhook(session: Session, **ask: object) -> Flow[WebhookAnswer]:
+    return _as(WebhookAnswer, (yield from call(session, "POST", "/api/v1/webhooks", ask)))
+
+
+def amend_webhook(session: Session, name: str, **changes: object) -> Flow[WebhookAnswer]:
+    path = f"/api/v1/webhooks/{_quoted(name)}"
+    return _as(WebhookAnswer, (yield from call(session, "PATCH", path, changes)))
+
+
+def forget_webhook(session: Session, name: str) -> Flow[WebhookAnswer]:
+    return _as(WebhookAnswer, (yield from call(session, "DELETE", f"/api/v1/webhooks/{_quoted(name)}")))
+
+
+def test_webhook(session: Session, name: str) -> Flow[WebhookTest]:
+    return _as(WebhookTest, (yield from call(session, "POST", f"/api/v1/webhooks/{_quoted(name)}/test")))
 
 
 # Leases

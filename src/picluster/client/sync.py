@@ -29,6 +29,8 @@ from picluster.wire import (
     PowerAnswer,
     SampleAnswer,
     TokenAnswer,
+    WebhookAnswer,
+    WebhookTest,
     WhoAmI,
 )
 
@@ -247,6 +249,26 @@ class Client:
     def forget_person(self, name: str) -> PersonAnswer:
         """An account ends, with its sessions and personal tokens."""
         return self.run(flows.forget_person(self.session, name))
+
+    def webhooks(self) -> list[WebhookAnswer]:
+        """Who outside is told what happens, by name, with the last deliveries."""
+        return self.run(flows.webhooks(self.session))
+
+    def add_webhook(self, name: str, url: str, **more: object) -> WebhookAnswer:
+        """A new one: `kind`, `notices`. Its `secret` is in this answer and nowhere else."""
+        return self.run(flows.add_webhook(self.session, name=name, url=url, **more))
+
+    def amend_webhook(self, name: str, **changes: object) -> WebhookAnswer:
+        """Change one: `url`, `notices`, `paused`."""
+        return self.run(flows.amend_webhook(self.session, name, **changes))
+
+    def forget_webhook(self, name: str) -> WebhookAnswer:
+        """It is told no more."""
+        return self.run(flows.forget_webhook(self.session, name))
+
+    def test_webhook(self, name: str) -> WebhookTest:
+        """Send it one message now; what came of it."""
+        return self.run(flows.test_webhook(self.session, name))
 
     # Carrying out
 
