@@ -190,6 +190,12 @@ def test_the_numbers_are_the_same_for_eyes_and_for_programs(see: Browse, board: 
     assert told["sentence"] in table
 
 
+def test_the_charts_of_a_board_that_has_just_come_begin_with_an_hour(see: Browse, board: Board) -> None:
+    """A day would be empty but for its edge."""
+    chosen = re.search(r'data-series="[^"]*span=(\w+)"', see(f"/m/{board.name}").text)
+    assert chosen and chosen[1] == "1h"
+
+
 def test_an_unknown_span_is_a_day(see: Browse, board: Board) -> None:
     assert see(f"/m/{board.name}/series?span=nonsense").json()["span"] == "24h"
     assert see(f"/m/{board.name}/health?span=%3Cscript%3E").status_code == 200

@@ -150,7 +150,8 @@ async def _overview(request: Request, context: Context, machine: Machine, viewer
 async def _health(request: Request, context: Context, machine: Machine, viewer: Viewer) -> dict[str, Any]:
     """The charts fetch their numbers themselves; a table has them in it."""
     asked = request.query_params
-    span, as_table = SPANS.get(asked.get("span", ""), USUAL), asked.get("as") == "table"
+    span = SPANS.get(asked.get("span", "")) or await _usual(context, machine)
+    as_table = asked.get("as") == "table"
     return {
         "spans": SPANS.values(),
         "span": span,
@@ -158,6 +159,16 @@ async def _health(request: Request, context: Context, machine: Machine, viewer: 
         "series": await _series(context, machine, span) if as_table else None,
         "hot_c": HOT_C,
     }
+
+
+async def _usual(context: Context, machine: Machine) -> Span:
+    """A day; of a board that came some minutes ago, an hour, or its chart would be empty but for an edge."""
+    now_us = context.wall_us()
+    day_us, hour_us = (SPANS[key].seconds * 1_000_000 for key in ("24h", "1h"))
+    older = await asyncio.to_thread(
+        context.store.samples, machine.name, now_us - day_us, now_us - hour_us, limit=1
+    )
+    return USUAL if older else SPANS["1h"]
 
 
 async def _history(request: Request, context: Context, machine: Machine, viewer: Viewer) -> dict[str, Any]:
