@@ -112,6 +112,8 @@ SHOTS = (
     Shot("settings-people", "/settings/people", pools=("8", "accounts"), sizes=tuple(SIZES), by="root"),
     Shot("settings-person", "/settings/people/add", pools=("8",), by="root"),
     Shot("settings-tokens-of-all", "/settings/tokens", pools=("accounts",), by="root"),
+    Shot("settings-webhooks", "/settings/webhooks", pools=("8",), by="root"),
+    Shot("settings-webhook", "/settings/webhooks/new", pools=("8",), by="root"),
     Shot("settings-pool", "/settings/pool", pools=("8",), by="root"),
     Shot("settings-backup", "/settings/backups", pools=("8",), by="root"),
 )

@@ -78,7 +78,7 @@ def tabs(page: Page) -> list[str]:
         ("viewer", ["You", "Licences"]),
         ("user", ["You", "Licences"]),
         ("operator", ["You", "Tokens", "Licences"]),
-        ("admin", ["You", "People", "Tokens", "Pool", "Backup", "Licences"]),
+        ("admin", ["You", "People", "Tokens", "Notifications", "Pool", "Backup", "Licences"]),
     ],
 )
 def test_a_role_has_its_tabs_and_no_others(visitor: Visitor, pool: Pool, role: str, seen: list[str]) -> None:

@@ -14,7 +14,14 @@ from picluster.server.settings import Settings
 from tests.server.conftest import ROLES, Api
 from tests.service import ADMIN, KEY, PATIENCE_S
 
-WITHOUT_SECRETS = ("/settings", "/settings/tokens", "/settings/people", "/settings/pool", "/settings/backups")
+WITHOUT_SECRETS = (
+    "/settings",
+    "/settings/tokens",
+    "/settings/people",
+    "/settings/webhooks",
+    "/settings/pool",
+    "/settings/backups",
+)
 OWN = {"Sec-Fetch-Site": "same-origin"}
 FOREIGN = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
 
@@ -120,6 +127,9 @@ FORMS = (
     ("/settings/sessions/end", "viewer"),
     ("/settings/people/add", "admin"),
     ("/settings/people/somebody/disable", "admin"),
+    ("/settings/webhooks/new", "admin"),
+    ("/settings/webhooks/any/test", "admin"),
+    ("/settings/webhooks/any/remove", "admin"),
     ("/settings/tokens/new", "operator"),
     ("/settings/tokens/any/revoke", "operator"),
     ("/add/token", "operator"),

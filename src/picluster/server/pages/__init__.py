@@ -24,6 +24,7 @@ from picluster.server.pages import (
     settings_people,
     settings_service,
     settings_tokens,
+    settings_webhooks,
     settings_you,
     static,
 )
@@ -47,6 +48,7 @@ for part in (
     settings_you,
     settings_people,
     settings_tokens,
+    settings_webhooks,
     settings_service,
     leasing,
     actions,

@@ -18,7 +18,7 @@ from picluster.wire import text_problem
 MOST_FIELDS = 2_000
 """A page of machines, all selected, and some more."""
 
-SECRETS = ("password", "current_password", "again", "token", "code", "key")
+SECRETS = ("password", "current_password", "again", "token", "code", "key", "url")
 """Fields that are never written into a page or an address again."""
 
 ADDRESS_SIGNS = "%/:=&?~#+!$,;'@()*[]"

@@ -27,16 +27,20 @@ class Tab:
 YOU = Tab("/settings", "You", Role.VIEWER)
 PEOPLE = Tab("/settings/people", "People", Role.ADMIN)
 TOKENS = Tab("/settings/tokens", "Tokens", Role.OPERATOR)
+WEBHOOKS = Tab("/settings/webhooks", "Notifications", Role.ADMIN)
 POOL = Tab("/settings/pool", "Pool", Role.ADMIN)
 BACKUP = Tab("/settings/backups", "Backup", Role.ADMIN)
 LICENCES = Tab("/settings/licences", "Licences", Role.VIEWER)
-TABS = (YOU, PEOPLE, TOKENS, POOL, BACKUP, LICENCES)
+TABS = (YOU, PEOPLE, TOKENS, WEBHOOKS, POOL, BACKUP, LICENCES)
 
 DONE = {
     "password": "Your password is another one now. You are logged in here, and nowhere else.",
     "others": "You are logged in here, and nowhere else.",
     "session": "That session has ended.",
     "revoked": "The token works no more.",
+    "paused": "The webhook is paused: what happens now it is never told.",
+    "resumed": "The webhook is told again what happens.",
+    "untold": "The webhook is gone.",
 }
 """What was done, after a form has led back here; by a word in the address, so that nobody can put sentences into it."""
 
