@@ -45,6 +45,7 @@ from picluster.pool.model import (
     Row,
     Service,
     Token,
+    Webhook,
 )
 from picluster.pool.policy import Policy
 from picluster.pool.pool import Answer, Pool
@@ -64,7 +65,7 @@ def actor(name: str, address: str = "") -> Actor:
 
 def key_of(row: Row) -> tuple[str, str]:
     """What a newer version of the row replaces."""
-    return (type(row).__name__, row.name if isinstance(row, Machine | Person) else row.id)
+    return (type(row).__name__, row.name if isinstance(row, Machine | Person | Webhook) else row.id)
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,14 @@ class Day:
     def everything(self) -> tuple[object, ...]:
         """All that a refusal could leave a trace in."""
         ledger, roster = self.pool.ledger, self.pool.ledger.roster
-        things = (roster.machines, roster.tombstones, roster.leases, roster.tokens, roster.people)
+        things = (
+            roster.machines,
+            roster.tombstones,
+            roster.leases,
+            roster.tokens,
+            roster.people,
+            roster.webhooks,
+        )
         rows = tuple(dict(thing) for thing in things)
         return ledger.state, rows, dict(roster.aside), dict(ledger.heard), len(self.record)
 

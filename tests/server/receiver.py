@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -35,10 +36,12 @@ class Received:
 class Receiver:
     """`mood` says what the next message is answered with."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.received: list[Received] = []
         self.mood: Callable[[Received], int] | int = 204
         self.headers: dict[str, str] = {}
+        self.says = b"out of order"
+        """Where it does not say yes."""
         self._over = threading.Event()
         receiver = self
 
@@ -51,14 +54,17 @@ class Receiver:
             def log_message(self, *_: object) -> None:
                 """Nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
 
     @property
     def taken(self) -> list[Received]:
@@ -81,16 +87,17 @@ class Receiver:
         handler.send_response(status)
         for name, value in self.headers.items():
             handler.send_header(name, value)
-        said = b"out of order" if status >= 400 else b""
+        said = self.says if status >= 400 else b""
         handler.send_header("content-length", str(len(said)))
         handler.end_headers()
-        handler.wfile.write(said)
+        with suppress(OSError):  # whoever has heard enough hangs up
+            handler.wfile.write(said)
 
 
 @contextmanager
-def receiver() -> Iterator[Receiver]:
+def receiver(tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Receiver]:
     """One for the time of the block."""
-    running = Receiver()
+    running = Receiver(tls, port)
     try:
         yield running
     finally:

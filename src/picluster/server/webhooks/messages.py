@@ -42,18 +42,18 @@ class News:
     @property
     def id(self) -> str:
         """The same however often it is sent."""
-        if self.type == TEST:
+        if self.event.kind == TEST:
             return f"test.{self.event.at_us}"
         return f"{self.event.epoch}.{self.event.revision}.{self.place}"
 
     @property
     def type(self) -> str:
-        return notice_of(self.event) or TEST
+        return TEST if self.event.kind == TEST else notice_of(self.event)
 
     @property
     def line(self) -> str:
         """As a sentence, with what is told behind it."""
-        if self.type == TEST:
+        if self.event.kind == TEST:
             return f"{self.event.actor} tries whether this arrives"
         told = tell(self.event)
         return shown(f"{told.plain} ({told.more})" if told.more else told.plain, LONGEST_LINE)

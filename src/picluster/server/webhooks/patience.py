@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from picluster.server.webhooks.post import Outcome
 
-FIRST_PAUSE_S = 2.0
+FIRST_PAUSE_S = 1.0
 """A receiver that is being restarted is there again."""
 
 LONGEST_PAUSE_S = 300.0
 """When it is back after hours, it is told within five minutes."""
 
-REFUSALS = 5
-"""A receiver that is there and says no (4xx) will not say yes to the same: half a minute is for one that is just being
+REFUSALS = 4
+"""A receiver that is there and says no (4xx) will not say yes to the same: some seconds are for one that is just being
 set up. What comes behind is not kept waiting for a day by one message that is not understood."""
 
 DOUBLINGS = 20

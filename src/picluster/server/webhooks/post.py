@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import httpx2
@@ -45,9 +45,15 @@ class Outcome:
 class Post:
     """Sends; one for the whole service."""
 
-    def __init__(self, networks: Networks, timeout_s: float) -> None:
+    def __init__(
+        self,
+        networks: Networks,
+        timeout_s: float,
+        trust: Callable[[], ssl.SSLContext] = httpx2.create_ssl_context,
+    ) -> None:
         self._networks = networks
         self._timeout_s = timeout_s
+        self._trust = trust
         self._client: httpx2.AsyncClient | None = None
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Outcome:
@@ -59,6 +65,8 @@ class Post:
             return Outcome(f"no answer in {self._timeout_s:g} s")
         except NotReachable as problem:
             return Outcome(problem.message, refused=isinstance(problem, NotAllowedThere))
+        except httpx2.ConnectError as problem:
+            return Outcome(_short(f"no connection: {problem}"))
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ssl.SSLError) as problem:
             return Outcome(_short(str(problem) or type(problem).__name__))
 
@@ -90,7 +98,7 @@ class Post:
         connection is kept, or one made for one name would be used for another one at the same address; no redirect is
         followed, and no proxy taken from the environment, since neither would have been checked."""
         if self._client is None:
-            context = await asyncio.to_thread(httpx2.create_ssl_context)
+            context = await asyncio.to_thread(self._trust)
             self._client = httpx2.AsyncClient(
                 verify=context,
                 timeout=self._timeout_s,
