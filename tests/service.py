@@ -11,10 +11,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx2
+
+from tests.warm import Nursery, WarmProcess
 
 KEY = "secret"
 ADMIN = "test-admin-token-0123456789"
@@ -24,6 +27,12 @@ PATIENCE_S = 30.0
 
 HTTP = httpx2.Client(verify=False, timeout=PATIENCE_S, limits=httpx2.Limits(max_keepalive_connections=0))
 """A connection for each call, since services come and go; but not a TLS context, which takes 28 ms to make."""
+
+
+@cache
+def nursery() -> Nursery:
+    """One for each process that runs tests."""
+    return Nursery()
 
 
 class ServiceProcess:
@@ -40,21 +49,10 @@ class ServiceProcess:
     def start(self) -> None:
         """Start, and wait until it is ready. Raises `AssertionError` with what it printed if it ends instead."""
         env = {**os.environ, "RPI_APIKEY": KEY, "PICLUSTER_ADMIN_TOKEN": ADMIN, **self._environment}
-        command = [
-            sys.executable,
-            "-m",
-            "picluster",
-            "serve",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(self.port),
-        ]
+        arguments = ["serve", "--host", "127.0.0.1", "--port", str(self.port), *self._arguments]
         self._said.seek(0)
         self._said.truncate()
-        self.process = subprocess.Popen(
-            [*self._within, *command, *self._arguments], env=env, stderr=self._said, start_new_session=True
-        )
+        self.process = self._started(arguments, env)
         try:
             until(lambda: GREETING.search(self.said()) or self.process.poll() is not None)
         except AssertionError:
@@ -65,6 +63,13 @@ class ServiceProcess:
             raise AssertionError(f"it ended with {self.process.returncode}: {self.said()}")
         self.port = int(found.group(1))
         until(lambda: self.get("/readyz").status_code == 200)
+
+    def _started(self, arguments: list[str], env: dict[str, str]) -> subprocess.Popen[bytes] | WarmProcess:
+        """Warm, unless it is to start within something else."""
+        if not self._within:
+            return nursery().start(arguments, env, self._said.name)
+        command = [*self._within, sys.executable, "-m", "picluster", *arguments]
+        return subprocess.Popen(command, env=env, stderr=self._said, start_new_session=True)
 
     def said(self) -> str:
         """What it has written to stderr since it started: a file, since a full pipe would stop it."""
