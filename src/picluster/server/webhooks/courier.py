@@ -35,7 +35,7 @@ LOOK_EVERY_S = 1.0
 PAGE = 200
 """Events read at once."""
 
-CLAIM_SPARE_S = 10.0
+CLAIM_SPARE_S = 5.0
 """How much longer a courier is the one than a message may take: for what it says between two."""
 
 REST_S = 5.0
