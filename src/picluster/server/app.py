@@ -28,6 +28,7 @@ from picluster.server.access.gate import Gate
 from picluster.server.context import Context
 from picluster.server.coordinator import Coordinator
 from picluster.server.downloads import router as downloads
+from picluster.server.figures import Figures
 from picluster.server.http import (
     LARGEST_BODY,
     BodyTooLarge,
@@ -75,6 +76,7 @@ class Service:
             store, view, settings.policy, pulse_s=settings.pulse_s, metrics=metrics, shared=shared
         )
         self.context = Context(settings, store, view, coordinator, None, metrics)  # type: ignore[arg-type]
+        metrics.registry.register(Figures(view, coordinator))
         self.context.power = power or Power()
         self.context.gate = Gate(view, settings.api_key, self.context.wall_us)
         self.context.dashboard = dashboard(self.context)
@@ -269,6 +271,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 def _answer(request: Request, error: PiclusterError) -> Response:
     """As a page for people, and in the API's form for programs."""
+    request.app.state.context.metrics.error(error)
     accepts = request.headers.get("accept", "")
     by_people = "text/html" in accepts or is_part(request)
     return problem(request, error) if by_people and not request.url.path.startswith(API) else _response(error)

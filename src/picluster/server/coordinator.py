@@ -146,7 +146,11 @@ class Coordinator:
 
     def alive(self) -> bool:
         """Whether a turn succeeded lately."""
-        return self._monotonic() - self._last_turn < STALE_AFTER_PULSES * self._pulse_s
+        return self.last_turn_age_s() < STALE_AFTER_PULSES * self._pulse_s
+
+    def last_turn_age_s(self) -> float:
+        """How long ago that was."""
+        return self._monotonic() - self._last_turn
 
     def notice(self, revision: int) -> None:
         """Another replica has written; called by the store's listener, in its thread."""
@@ -235,9 +239,11 @@ class Coordinator:
             outcome = take_turn(self._store, self._pool, commands, self._policy, self._sampler)
         except DiskFull as full:
             self._pool = None
+            self._metrics.turn_failed("disk_full")
             self._run_short_of_space(batch, full)
         except PiclusterError as problem:
             self._pool = None
+            self._metrics.turn_failed("unavailable")
             log.warning("turn.unavailable", problem=problem.message, commands=len(batch))
             answer = (
                 problem if isinstance(problem, Unavailable) else Unavailable(problem.message, problem.hint)
@@ -245,10 +251,12 @@ class Coordinator:
             self._to_loop(self._answer, batch, [answer] * len(batch))
         except Exception:
             self._pool = None
+            self._metrics.turn_failed("broken")
             self._isolate(batch)
         else:
             self._pool, self._last_turn = outcome.pool, self._monotonic()
             self._metrics.turn(self._last_turn - started, len(batch))
+            self._metrics.happened(outcome.happened, outcome.rows)
             self._to_loop(self._publish, outcome, batch)
 
     def _isolate(self, batch: Sequence[_Asked]) -> None:

@@ -62,7 +62,7 @@ class LegacyDoor:
             try:
                 actor = self._context.gate.actor(header(scope, b"authorization"), "", client_address(scope))
             except PiclusterError as error:
-                await send_error(send, error)
+                await self._refuse(send, error)
                 return
             if actor is None:
                 await send_json(send, b'{"error":"the list needs a login"}')
@@ -77,6 +77,10 @@ class LegacyDoor:
             await send({"type": "http.response.body", "body": b""})
             return
         await send_json(send, body, headers=[(b"etag", etag)])
+
+    async def _refuse(self, send: Send, error: PiclusterError) -> None:
+        self._context.metrics.error(error)
+        await send_error(send, error)
 
     def _posted(self, call: Any) -> Hot:
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,7 +99,7 @@ class LegacyDoor:
             except Refused:
                 body = b"null"
             except PiclusterError as error:
-                await send_error(send, error)
+                await self._refuse(send, error)
                 return
             await send_json(send, body)
 

@@ -1,13 +1,26 @@
-"""What the service counts of itself, for Prometheus. Bounded label sets; completed with the operator's issue."""
+"""What the service counts of itself, for Prometheus: by this process, since it started, with bounded sets of labels.
+
+What the pool is like now is read when somebody asks, in `figures.py`. All of it is explained in docs/metrics.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+from picluster.errors import ENDINGS, PiclusterError
+from picluster.pool.model import Event, Lease, LeaseState, Row
 
 TURN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+WAIT_BUCKETS_S = (0.1, 1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400)
+"""From a grant at once to a day in the queue."""
+
+MOST_KINDS = 100
+"""Kinds of events, codes of errors: ours, and far fewer. What would be more is counted as `other`."""
+
+OTHER = "other"
 
 
 class Metrics:
@@ -15,36 +28,71 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._turns = Histogram(
-            "picluster_turn_seconds",
-            "From asking for the lock to the commit",
-            buckets=TURN_BUCKETS_S,
-            registry=self.registry,
+        ProcessCollector(registry=self.registry)
+        self._turns = self._histogram(
+            "turn_seconds", "From asking for the lock to the commit", TURN_BUCKETS_S
         )
-        self._batch = Histogram(
-            "picluster_turn_commands",
-            "Commands that shared a turn",
-            buckets=BATCH_BUCKETS,
-            registry=self.registry,
+        self._batch = self._histogram("turn_commands", "Commands that shared a turn", BATCH_BUCKETS)
+        self._failures = self._counter(
+            "turn_failures", "Turns that did not come about: unavailable, disk_full or broken", "reason"
         )
-        self.beats = Counter(
-            "picluster_beats", "Beats answered, by protocol", ["protocol"], registry=self.registry
+        self._waits = self._histogram(
+            "wait_seconds", "From asking for machines to the grant, of leases granted", WAIT_BUCKETS_S
         )
-        self.webhooks = Counter(
-            "picluster_webhook_events",
-            "Events that webhooks were told, by what came of it: delivered, failed (once for each attempt), given_up",
-            ["outcome"],
-            registry=self.registry,
+        self._events = self._counter("events", "What happened, by kind of event", "kind")
+        self._ended = self._counter("leases_ended", "Leases that ended, by why", "why")
+        self._errors = self._counter("errors", "Requests answered with an error, by its code", "code")
+        self.beats = self._counter("beats", "Beats answered, by protocol", "protocol")
+        self.webhooks = self._counter(
+            "webhook_events",
+            "Events that webhooks were told, by what came of it: delivered, failed (at each attempt), given_up",
+            "outcome",
         )
         self.streams = Gauge("picluster_streams", "Open event streams", registry=self.registry)
+        self._kinds: set[str] = set()
+        self._codes: set[str] = set()
+
+    def _counter(self, name: str, about: str, label: str) -> Counter:
+        return Counter(f"picluster_{name}", about, [label], registry=self.registry)
+
+    def _histogram(self, name: str, about: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(f"picluster_{name}", about, buckets=buckets, registry=self.registry)
 
     def turn(self, seconds: float, commands: int) -> None:
         self._turns.observe(seconds)
         self._batch.observe(commands)
 
-    def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """A number that is read when somebody asks."""
-        Gauge(name, text, registry=self.registry).set_function(read)
+    def turn_failed(self, reason: str) -> None:
+        self._failures.labels(reason).inc()
+
+    def happened(self, events: Sequence[Event], rows: Sequence[Row]) -> None:
+        """What a turn of this process committed; a lease on several machines counts once."""
+        for event in events:
+            self._events.labels(_bounded(event.kind, self._kinds)).inc()
+        ended = {event.lease: event.detail.get("why") for event in events if event.kind == "lease.ended"}
+        for why in ended.values():
+            self._ended.labels(why if why in ENDINGS else OTHER).inc()
+        granted = {event.lease for event in events if event.kind == "lease.held"}
+        for row in rows if granted else ():
+            if isinstance(row, Lease) and row.id in granted and row.state is LeaseState.HELD:
+                self._waits.observe(row.granted_s - row.joined_s)
+
+    def error(self, error: PiclusterError) -> None:
+        """Somebody was answered so."""
+        self._errors.labels(_bounded(error.code, self._codes)).inc()
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
+
+
+def _bounded(value: str, seen: set[str], most: int = MOST_KINDS) -> str:
+    """The value, or `other` when there are too many of them already."""
+    if value not in seen and len(seen) >= most:
+        return OTHER
+    seen.add(value)
+    return value
+
+
+def most_common(counted: Collection[tuple[str, int]], most: int) -> set[str]:
+    """The names that are worth a label of their own: the most frequent, and of equals the first by name."""
+    return {name for name, _ in sorted(counted, key=lambda item: (-item[1], item[0]))[:most]}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from picluster.pool.commands import Command, RaiseEpoch
-from picluster.pool.model import SYSTEM, Heard, PoolState, Row
+from picluster.pool.model import SYSTEM, Event, Heard, PoolState, Row
 from picluster.pool.policy import Policy
 from picluster.pool.pool import Answer, Pool
 from picluster.server.sampling import Sampler
@@ -23,6 +23,7 @@ class Outcome:
     pool: Pool
     answers: Sequence[Answer]
     state: PoolState
+    happened: Sequence[Event]
     rows: Sequence[Row]
     """What is new for a reader: first what others had written, then what this turn changed."""
     heard: Sequence[Heard]
@@ -58,7 +59,8 @@ def take_turn(
         heard = turn.heard() if reloaded else pool.heard_now
     if sampler:
         sampler.kept(pool.heard_now)
-    return Outcome(pool, answers[1:] if history else answers, state, (*missed, *changed), heard, reloaded)
+    own = answers[1:] if history else answers
+    return Outcome(pool, own, state, happened, (*missed, *changed), heard, reloaded)
 
 
 def _hear_others(turn: Turn, pool: Pool, reloaded: bool) -> None:

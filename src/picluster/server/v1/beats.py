@@ -34,6 +34,7 @@ class Beats:
         try:
             await send_json(send, await self._answer(scope, receive, unquote(name)))
         except PiclusterError as error:
+            self._context.metrics.error(error)
             await send_error(send, error)
 
     async def _answer(self, scope: Scope, receive: Receive, name: str) -> bytes:

@@ -1,0 +1,99 @@
+"""What the pool is like now, for Prometheus, read from the view when somebody asks. Equal at every replica."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from picluster import __version__
+from picluster.pool.explain import state_of
+from picluster.server.coordinator import Coordinator
+from picluster.server.metrics import OTHER, most_common
+from picluster.server.pages.words import shown
+from picluster.server.view import View
+
+MOST_MODELS = 20
+"""Models with a label of their own. They are what boards say, so there could be any number; the rarer ones are `other`."""
+
+LONGEST_MODEL = 40
+
+Family = Mapping[tuple[str, ...], float]
+"""Values by their labels."""
+
+
+class Figures(Collector):
+    """Of one service."""
+
+    def __init__(self, view: View, coordinator: Coordinator) -> None:
+        self._view = view
+        self._coordinator = coordinator
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Nothing, so that nothing is read before somebody asks."""
+        return []
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        yield _gauge("info", "1, with the version that serves", {(__version__,): 1}, "version")
+        yield _gauge("machines", "Machines by state and model", self._machines(), "state", "model")
+        yield from self._leases()
+        yield _gauge("webhooks", "Webhooks by how it goes: well, failing, paused", self._webhooks(), "state")
+        yield _gauge("people", "Accounts", {(): len(self._view.roster.people)})
+        yield _gauge(
+            "epoch", "Raised each time that history may have gone back", {(): self._view.roster.epoch}
+        )
+        yield _gauge(
+            "last_turn_age_seconds", "Since a turn succeeded here", {(): self._coordinator.last_turn_age_s()}
+        )
+        yield _gauge(
+            "short_of_space",
+            "1 while the disk is full and nothing is granted",
+            {(): self._coordinator.short_of_space},
+        )
+
+    def _machines(self) -> Family:
+        roster = self._view.roster
+        found = Counter(
+            (state_of(roster, machine), str(machine.facts.get("model") or "unknown"))
+            for machine in roster.machines.values()
+        )
+        models: Counter[str] = Counter()
+        for (_, model), count in found.items():
+            models[model] += count
+        named = most_common(models.items(), MOST_MODELS)
+        bounded: Counter[tuple[str, ...]] = Counter()
+        for (state, model), count in found.items():
+            bounded[state, shown(model, LONGEST_MODEL) if model in named else OTHER] += count
+        return bounded
+
+    def _leases(self) -> Iterator[GaugeMetricFamily]:
+        roster, now = self._view.roster, self._view.now()
+        joined = (lease.joined_s for lease in self._view.waiting())
+        counts: Family = {("held",): sum(roster.live.values()) - roster.waiting, ("waiting",): roster.waiting}
+        yield _gauge("leases", "Live leases by state; those that wait are the queue", counts, "state")
+        yield _gauge(
+            "queue_oldest_seconds",
+            "How long the one that has waited longest waits",
+            {(): now - min(joined, default=now)},
+        )
+        yield _gauge(
+            "queue_crowded",
+            "1 while more wait than the policy's `crowded` says",
+            {(): self._view.state.crowded},
+        )
+
+    def _webhooks(self) -> Family:
+        counts = Counter(
+            "paused" if one.paused else "failing" if one.failing_since_us else "well"
+            for one in self._view.roster.webhooks.values()
+        )
+        return {(state,): counts[state] for state in ("well", "failing", "paused")}
+
+
+def _gauge(name: str, about: str, values: Family, *labels: str) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"picluster_{name}", about, labels=labels)
+    for key, value in sorted(values.items()):
+        family.add_metric(key, float(value))
+    return family
