@@ -5,7 +5,7 @@
 UV_VERSION := 0.13.9
 PYTHONS := python3 /usr/bin/python3 python3.14 python3.13 python3.12 python3.11
 WORKERS := 2
-PACKAGES := at chromium-headless-shell cloud-init cron iproute2 mmdebstrap nftables openssh-client openssh-server procps qemu-user-static \
+PACKAGES := at caddy chromium-headless-shell cloud-init cron iproute2 mmdebstrap nftables openssh-client openssh-server procps qemu-user-static \
     sudo systemd systemd-container
 
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
