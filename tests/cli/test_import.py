@@ -107,13 +107,13 @@ def test_again_changes_nothing(file: Path, data: tuple[str, str]) -> None:
     """Neither a lock that stands nor one that was given back since."""
     assert "1 locked" in bring(file, *data).stderr
     again = bring(file, *data).stderr
-    assert "0 of them new; 1 locked" in again and "not taken over" not in again
+    assert "0 of them new; 1 locked" in again and "stays" not in again
     with service(*data) as pool:
         assert pool.old("free", "10.0.0.2", "Test")["Command"] == "Free"
         pool.stop()
     again = bring(file, *data).stderr
     assert "0 of them new; 0 locked" in again
-    assert "raspberrypi: the lock of legacy:Test was not taken over" in again
+    assert "raspberrypi stays as it is here, without the lock of legacy:Test" in again
 
 
 def test_and_back(file: Path, data: tuple[str, str], tmp_path: Path) -> None:

@@ -93,6 +93,21 @@ def test_what_is_no_list_is_refused(content: bytes, said: str) -> None:
         read(content)
 
 
-def test_what_windows_puts_before_a_file_does_not_matter() -> None:
-    assert read(b"\xef\xbb\xbf[]\r\n").damage == ""
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_what_windows_makes_of_a_file_is_read(encoding: str) -> None:
+    """A mark before it, two bytes a character, its own ends of lines."""
+    found = read(
+        json.dumps([{**BOARD, **LOCK}], ensure_ascii=False, indent=2).replace("\n", "\r\n").encode(encoding)
+    )
+    assert (found.records, found.damage) == ([{**BOARD, **LOCK}], "")
+
+
+def test_bytes_that_are_no_text_are_damage() -> None:
+    """A name is never changed silently into another one."""
+    found = read(b'[{"IpAddress": "one"}, {"IpAddress": "tw\xff"}]')
+    assert found.records == [{"IpAddress": "one"}]
+    assert found.damage == "byte 40 is not utf-8"
+
+
+def test_nested_without_end_is_damage() -> None:
     assert read(b"[" * 100_000).damage

@@ -88,10 +88,6 @@ def _tell(asked: Sequence[MoveIn], outcome: Outcome, place: str) -> None:
     standing = [(lock, machine) for lock, machine in locks if holders.get(machine.lease) == lock.by.name]
     for lock, machine in locks:
         if (lock, machine) not in standing:
-            talk(
-                f"{machine.name}: the lock of {lock.by.name} was not taken over: it has been in use here since."
-            )
-    talk(
-        f"{place}: {len(asked)} machines of the file, {new} of them new; {len(standing)} locked as they were there."
-    )
+            talk(f"{machine.name} stays as it is here, without the lock of {lock.by.name}.")
+    talk(f"{place}: {len(asked)} machines of the file, {new} of them new; {len(standing)} locked as there.")
     talk("Serve it with the key that boards and scripts have: RPI_APIKEY=… picluster serve")

@@ -6,6 +6,7 @@ It is read whole before anything is done. The first service wrote it in place, s
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ IMPORTER = Actor("import", Role.ADMIN)
 """Whoever may open the database may do anything with it."""
 
 LOCKED = "Lock"
+_GAP = re.compile(r"[\s,]*")
 
 FROM_A_RUNNING_ONE = (
     "If the first service still runs, take its list: curl http://HOST:1337/api > machines.json."
@@ -37,23 +39,31 @@ class OldFile:
 
 def read(content: bytes) -> OldFile:
     """All records, or those before the damage. Raises `Malformed` if it is no list at all."""
-    text = content.decode("utf-8-sig", "replace").strip()
-    if not text:
+    text, damage = _decoded(content)
+    if not text.strip():
         raise Malformed("The file is empty: the first service was killed while it wrote.", FROM_A_RUNNING_ONE)
-    if not text.startswith("["):
+    if not text.lstrip().startswith("["):
         raise Malformed(f"The file is no list of machines: it begins with {text[:20]!r}.", FROM_A_RUNNING_ONE)
     try:
         return OldFile(json.loads(text))
     except (json.JSONDecodeError, RecursionError) as problem:
-        return OldFile(list(_before_the_damage(text)), str(problem))
+        return OldFile(list(_before_the_damage(text)), damage or str(problem))
+
+
+def _decoded(content: bytes) -> tuple[str, str]:
+    """The text before the first damage, and what that is. In whatever Unicode: shells of Windows write UTF-16."""
+    encoding = json.detect_encoding(content)
+    try:
+        return content.decode(encoding), ""
+    except UnicodeDecodeError as problem:
+        return content[: problem.start].decode(encoding), f"byte {problem.start} is not {encoding}"
 
 
 def _before_the_damage(text: str) -> Iterator[Any]:
-    decoder, at = json.JSONDecoder(), 1
-    while True:
-        at += len(text[at:]) - len(text[at:].lstrip(" \r\n\t,"))
+    decoder, at = json.JSONDecoder(), text.index("[") + 1
+    while gap := _GAP.match(text, at):
         try:
-            record, at = decoder.raw_decode(text, at)
+            record, at = decoder.raw_decode(text, gap.end())
         except (json.JSONDecodeError, RecursionError):
             return
         yield record
