@@ -19,7 +19,7 @@ from tests.service import ADMIN, PATIENCE_S, ServiceProcess, service, until
 
 pytestmark = [needs_caddy, pytest.mark.xdist_group("replicas behind a proxy")]
 
-TRUSTING = {"PICLUSTER_TRUSTED_PROXIES": "*"}
+TRUSTED = "PICLUSTER_TRUSTED_PROXIES"
 LIVE_S = 2.0
 """What a reader sees so soon was not kept back: a proxy that buffers would wait for the end, or for 4 KiB."""
 
@@ -27,7 +27,11 @@ LIVE_S = 2.0
 @pytest.fixture(scope="module")
 def layout(postgres_server: Any) -> Iterator[tuple[Proxy, ServiceProcess, ServiceProcess]]:
     url = postgres_server.create_database("behind_a_proxy")
-    with service("--url", url, **TRUSTING) as a, service("--url", url, **TRUSTING) as b, proxy(a, b) as front:
+    with (
+        service("--url", url, **{TRUSTED: "*"}) as a,
+        service("--url", url, **{TRUSTED: "10.0.0.0/8,127.0.0.0/8"}) as b,
+        proxy(a, b) as front,
+    ):
         for number in range(1, 7):
             a.old("update", f"10.0.0.{number}", HostName=f"10.0.0.{number}")
         yield front, a, b
@@ -63,15 +67,17 @@ def test_a_call_that_is_held_open_ends_when_its_turn_comes(layout: Any) -> None:
 
 
 def test_who_asks_is_known_behind_the_proxy(layout: Any) -> None:
-    """Limits, and the reboot signal of an old board, go by the address of who asks, not by the proxy's; and nobody
-    can say that they are somebody else."""
+    """Limits, the record, and the reboot signal of an old board go by the address of who asks, not by the proxy's; and
+    nobody can say that they are somebody else."""
     front, a, _ = layout
-    forged = {"X-Forwarded-For": "10.0.0.3"}
-    body = {"ApiKey": "secret", "IpAddress": "10.0.0.3", "CurrentUserName": "ann", "CurrentTaskName": "x"}
-    assert httpx2.post(f"{front.address}/api/lock", json=body, headers=forged).json()["Command"] == "Lock"
-    (held,) = a.get("/api/v1/history?machine=10.0.0.3&kind=machine.registered").json()
-    assert held["address"] != "10.0.0.3"
-    assert httpx2.post(f"{front.address}/api/free", json=body).json()["Command"] == "Free"
+    headers = {"Authorization": f"Bearer {ADMIN}", "X-Forwarded-For": "10.9.9.9"}
+    asking = [f"127.0.0.{number}" for number in range(2, 8)]
+    for address in asking:
+        with httpx2.Client(transport=httpx2.HTTPTransport(local_address=address)) as client:
+            body = {"comment": f"from {address}"}
+            client.patch(f"{front.address}/api/v1/machines/10.0.0.3", json=body, headers=headers)
+    record = a.get("/api/v1/history?machine=10.0.0.3&kind=machine.amended").json()
+    assert [event["address"] for event in reversed(record)] == asking
 
 
 def test_losing_a_replica_loses_nothing(layout: Any) -> None:

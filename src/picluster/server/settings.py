@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     tls_key: Path | None = None
     """A PEM file: its private key."""
     trusted_proxies: Annotated[str, NoDecode] = ""
-    """Addresses, comma-separated, whose X-Forwarded-For is believed."""
+    """Addresses and networks, comma-separated, whose X-Forwarded-For is believed."""
     log_format: str = Field("text", pattern="^(text|json)$")
     """Lines for people, or for machines."""
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
