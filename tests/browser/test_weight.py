@@ -1,4 +1,4 @@
-"""What the first page weighs: counted on the wire, by the browser, with nothing in its cache."""
+"""What a page costs: the first look at it, counted on the wire, and that it is left open."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.browser.boards import RACKS, Board, many
+from tests.browser.conftest import Visitor
+from tests.browser.flows import open_machines
 from tests.browser.pool import pool_of
 
 MOST_BYTES = 160 * 1024
@@ -24,6 +26,20 @@ def test_the_first_page_is_light(browser: Browser, tmp_path: Path, boards: Seque
     assert pool.address + "/" in weights
     told = "\n".join(f"{size:7,} {url}" for url, size in weights.items())
     assert sum(weights.values()) <= MOST_BYTES, told
+
+
+def test_a_page_that_is_left_open_rests(visitor: Visitor) -> None:
+    """What moves without an end is drawn sixty times a second, for as long as the page is open."""
+    page = visitor("ann")
+    open_machines(page)
+    count = (
+        "document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime === Infinity).length"
+    )
+    assert page.evaluate(count) == 0
+    page.evaluate(
+        "document.querySelector('h1').animate([{opacity: 0}], {duration: 1000, iterations: Infinity})"
+    )
+    assert page.evaluate(count) == 1
 
 
 def _weights(page: Page, address: str) -> dict[str, int]:

@@ -15,10 +15,11 @@ const LONGEST_WAIT_MS = 15_000;
 const HIDDEN_MS = 5_000; // browsers open six connections to one address for all tabs together, and a form needs one
 const SPREAD_MS = 500; // what many pages are told at once, they do not ask for at once
 const BEHIND_MS = 250;
+const BREATH_MS = 10_000; // each breath draws the page sixty times a second
 
 const WORDS = { live: "Live", reconnecting: "Reconnecting", polling: "Every 15 s" };
 
-let source = null, lastId = "", triedAt = 0, heardAt = 0, failures = 0, lostAt = 0, refreshing = null, again = false, timer = 0, polled = 0;
+let source = null, lastId = "", triedAt = 0, heardAt = 0, breathedAt = 0, failures = 0, lostAt = 0, refreshing = null, again = false, timer = 0, polled = 0;
 let mine; // how many machines are mine
 let resting = false, rest = 0; // whether nobody looks, so that there is no stream
 
@@ -55,9 +56,17 @@ function listen(kind, act, json = true) {
   from.addEventListener(kind, (event) => {
     if (from !== source) return;
     heardAt = now();
+    breathe();
     if (event.lastEventId) lastId = event.lastEventId;
     act(json ? JSON.parse(event.data) : event.data);
   });
+}
+
+/** One breath of the sign for news; where there are always some, now and then. */
+function breathe() {
+  if (heardAt - breathedAt < BREATH_MS) return;
+  breathedAt = heardAt;
+  find("#sign .dot").classList.add("news");
 }
 
 /** The stream begins. It may be for somebody else: in another tab one has logged out, or in as another. */
@@ -180,6 +189,7 @@ export function startLive() {
   lastId = document.body.dataset.at;
   if (document.hidden && !keepsAPlace()) pause(); else connect();
   document.addEventListener("visibilitychange", see);
+  find("#sign .dot").addEventListener("animationend", (event) => event.target.classList.remove("news"));
   setInterval(look, 1000);
   addEventListener("online", () => { if (!resting) connect(); });
   addEventListener("pageshow", (event) => { if (event.persisted) { connect(); refresh(); } });
