@@ -46,6 +46,8 @@ CHECKS = [
 ]
 
 PASSWORD = "correct horse battery"
+NOWHERE = "https://chat.invalid/hook"
+"""A webhook that reaches nobody."""
 
 BEARER = {"Authorization": f"Bearer {ADMIN}"}
 
@@ -83,6 +85,8 @@ class Caller:
         token = self._api.post("tokens", {"name": "ann"}).json()["id"]
         self._api.delete("people/ann")
         self._api.post("people", {"name": "ann", "password": PASSWORD})
+        self._api.delete("webhooks/room")
+        self._api.post("webhooks", {"name": "room", "url": NOWHERE})
         self._real = {
             "name": self._api.board().name,
             "lease_id": lease.partition("/")[2],
@@ -105,6 +109,12 @@ class Caller:
             case.body |= {"kind": "ci", "role": "viewer", "expires_in_s": 60}
         if case.path == "/api/v1/login" and isinstance(case.body, dict):
             case.body |= {"name": "ann", "password": PASSWORD}
+        if case.path.startswith("/api/v1/webhooks/"):
+            case.path_parameters["name"] = "room"
+        if case.path.startswith("/api/v1/webhooks") and isinstance(case.body, dict):
+            case.body |= {"url": NOWHERE, "notices": []}
+        if case.path == "/api/v1/webhooks" and isinstance(case.body, dict):
+            case.body |= {"name": f"room-{next(self._numbers)}", "kind": "slack"}
         if case.path == "/api/v1/people" and isinstance(case.body, dict):
             case.body |= {"name": f"ann-{next(self._numbers)}", "role": "user", "password": None}
         if case.path == "/api/v1/people/{name}" and isinstance(case.body, dict):

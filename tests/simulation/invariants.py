@@ -249,6 +249,7 @@ def check_indexes(roster: Roster) -> None:
     _that(fresh.by_address == roster.by_address, "the index of addresses is wrong")
     _that(fresh.aside == roster.aside, "the index of what is set aside is wrong")
     _that(fresh.live == roster.live, "the count of live leases is wrong")
+    _that(fresh.waiting == roster.waiting, "the count of waiting leases is wrong")
     _that(+fresh.label_keys == +roster.label_keys, "the count of labels is wrong")
     for group in roster.waiting_groups():
         other = fresh.group(*group.key)

@@ -425,7 +425,8 @@ def forget_webhook(session: Session, name: str) -> Flow[WebhookAnswer]:
 
 
 def test_webhook(session: Session, name: str) -> Flow[WebhookTest]:
-    return _as(WebhookTest, (yield from call(session, "POST", f"/api/v1/webhooks/{_quoted(name)}/test")))
+    path = f"/api/v1/webhooks/{_quoted(name)}/test"
+    return _as(WebhookTest, (yield from call(session, "POST", path, wait_s=LONGEST_WAIT_S)))
 
 
 # Leases

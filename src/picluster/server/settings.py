@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     webhook_networks: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
     """Private networks, comma-separated, that webhooks may reach, as 10.0.0.0/8; unset, only the internet."""
     webhook_timeout_s: float = Field(10.0, gt=0, le=60, allow_inf_nan=False)
-    """How long the receiver of a webhook may take to answer."""
+    """How long the receiver of a webhook may take to answer; whoever tries one waits for 25 s at most."""
     webhook_give_up_s: Seconds = 86_400.0
     """How old news may be that a webhook's receiver has not taken; older ones are given up, which is recorded."""
     policy: Annotated[Policy, BeforeValidator(_known), AfterValidator(_sound)] = Policy()

@@ -144,7 +144,7 @@ async def webhook_page(request: Request, context: InContext, name: str) -> Respo
 
 
 @router.post("/settings/webhooks/{name}/test")
-async def test_webhook(request: Request, context: InContext, name: str) -> Response:
+async def try_webhook(request: Request, context: InContext, name: str) -> Response:
     """One message, and what came of it."""
     await forms.sent(request, back=_home(name))
     webhook, outcome = await making.send_test(context, opened(request, WEBHOOKS), name)

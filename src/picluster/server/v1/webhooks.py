@@ -6,10 +6,10 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from picluster.pool.commands import ForgetWebhook
-from picluster.server.v1.common import Admin, InContext, Limit, answer
+from picluster.server.v1.common import Admin, InContext, Limit, Wait, answer
 from picluster.server.webhooks import making
 from picluster.server.webhooks.making import webhook_answer
-from picluster.wire import WebhookAmendment, WebhookAnswer, WebhookRequest, WebhookTest
+from picluster.wire import LONGEST_WAIT_S, WebhookAmendment, WebhookAnswer, WebhookRequest, WebhookTest
 
 router = APIRouter(tags=["webhooks"])
 
@@ -43,7 +43,7 @@ async def forget_webhook(name: str, context: InContext, actor: Admin) -> Respons
 
 
 @router.post("/webhooks/{name}/test", response_model=WebhookTest)
-async def test_webhook(name: str, context: InContext, actor: Admin) -> Response:
-    """Send it one message now, and say what came of it."""
-    webhook, outcome = await making.send_test(context, actor, name)
+async def try_webhook(name: str, context: InContext, actor: Admin, wait: Wait = LONGEST_WAIT_S) -> Response:
+    """Send it one message now, and say what came of it: the receiver has `wait` for it, or less if a setting says so."""
+    webhook, outcome = await making.send_test(context, actor, name, wait)
     return answer(WebhookTest(webhook.name, outcome.arrived, outcome.text))

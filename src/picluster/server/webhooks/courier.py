@@ -181,7 +181,8 @@ class Round:
         async with self._couriers.reading:
             outbox = await asyncio.to_thread(self._context.store.outbox, since, KINDS, PAGE)
         news = [one for one in numbered(outbox.events) if self._is_new(webhook, one)]
-        if news or outbox.cursor - webhook.cursor > SKIPPED_US:
+        unsaid = self._last[0] > webhook.cursor  # the database was away when it was to be said
+        if news or unsaid or outbox.cursor - webhook.cursor > SKIPPED_US:
             return await self._tell(webhook, news, outbox.cursor)
         self._seen = outbox.cursor
         return 0.0 if outbox.events else None

@@ -21,6 +21,7 @@ from picluster.server.webhooks.reach import (
     look_up,
 )
 from picluster.wire import (
+    LONGEST_WAIT_S,
     AttemptAnswer,
     WebhookAmendment,
     WebhookAnswer,
@@ -28,7 +29,7 @@ from picluster.wire import (
     raise_problems,
 )
 
-LOOK_UP_S = 3.0
+LOOK_UP_S = 1.0
 """A name server that hangs must not keep a webhook from being made: the address is checked at each message, too."""
 
 
@@ -57,13 +58,16 @@ async def amend(context: Context, actor: Actor, name: str, ask: WebhookAmendment
     return amended
 
 
-async def send_test(context: Context, actor: Actor, name: str) -> tuple[Webhook, Outcome]:
-    """One message, now, from this process and past the queue; what came of it is recorded. Raises `NotFound`."""
+async def send_test(
+    context: Context, actor: Actor, name: str, wait_s: float = LONGEST_WAIT_S
+) -> tuple[Webhook, Outcome]:
+    """One message, now, from this process and past the queue, for which its receiver has so long at most; what came of it
+    is recorded. Raises `NotFound`."""
     webhook = known(context, name)
     now_us, view = context.wall_us(), context.view
     news = [News(Event(view.revision, view.roster.epoch, now_us, TEST, actor.name))]
     headers, body = request(webhook.kind, webhook.secret, news, now_us)
-    outcome = await context.couriers.post.send(webhook.url, headers, body)
+    outcome = await context.couriers.post.send(webhook.url, headers, body, wait_s)
     await context.coordinator.ask(NoteTest(actor, webhook.name, outcome.text))
     return webhook, outcome
 

@@ -4,6 +4,7 @@ at as little as possible."""
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -56,13 +57,16 @@ class Post:
         self._trust = trust
         self._client: httpx2.AsyncClient | None = None
 
-    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Outcome:
-        """What came of it; raises nothing but its own cancellation."""
+    async def send(
+        self, url: str, headers: Mapping[str, str], body: bytes, wait_s: float = math.inf
+    ) -> Outcome:
+        """What came of it, in `wait_s` or less; raises nothing but its own cancellation."""
+        longest_s = min(wait_s, self._timeout_s)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(longest_s):
                 return await self._send(url, headers, body)
         except TimeoutError:
-            return Outcome(f"no answer in {self._timeout_s:g} s")
+            return Outcome(f"no answer in {longest_s:g} s")
         except NotReachable as problem:
             return Outcome(problem.message, refused=isinstance(problem, NotAllowedThere))
         except httpx2.ConnectError as problem:
