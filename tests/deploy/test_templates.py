@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from ruamel.yaml import YAML
 
 from deploy import healthy
 from picluster.server.settings import Settings, variables
+from tests.deploy.locked import locked
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -73,30 +73,11 @@ def test_nothing_has_to_be_compiled_for_the_image(machine: str) -> None:
     """Else it would need a compiler, as it does for 32-bit ARM: the lock has a wheel of everything for its Python."""
     (version,) = re.findall(r"^ARG BASE=\S+python:3\.(\d+)-slim", DOCKERFILE, re.MULTILINE)
     fits = re.compile(rf"-(py\d\S*|cp3{version}|cp3\d+-abi3)-(\S*manylinux\S*{machine}|any)|-none-any")
-    packages = _locked({"server", "postgres"})
+    packages = locked("server", "postgres")
     assert len(packages) > 30
     assert [
         name for name, wheels in packages.items() if not any(fits.search(wheel) for wheel in wheels)
     ] == []
-
-
-def _locked(extras: set[str]) -> dict[str, list[str]]:
-    """What our distribution with these extras needs, and the wheels of it in the lock."""
-    lock = {package["name"]: package for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
-    found, wanted = {}, [("pi-cluster-service", frozenset(extras))]
-    while wanted:
-        name, chosen = wanted.pop()
-        package = lock[name]
-        optional = package.get("optional-dependencies", {})
-        needs = [
-            *package.get("dependencies", ()),
-            *(need for extra in chosen for need in optional.get(extra, ())),
-        ]
-        for need in needs:
-            if need["name"] not in found or need.get("extra"):
-                found[need["name"]] = [wheel["url"] for wheel in lock[need["name"]].get("wheels", ())]
-                wanted.append((need["name"], frozenset(need.get("extra", ()))))
-    return found
 
 
 @pytest.mark.parametrize(

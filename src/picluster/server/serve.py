@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
@@ -24,8 +25,10 @@ from picluster.server.power import Power
 from picluster.server.power import load as load_power
 from picluster.server.settings import Settings
 from picluster.store import Store, StoreProblem
-from picluster.store.postgres import PostgresStore
 from picluster.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from picluster.store.postgres import PostgresStore
 
 FINISH_S = 2
 """Answers under way get so long after SIGTERM; held-open calls and streams have been ended by then."""
@@ -69,7 +72,7 @@ def open_store(settings: Settings, running: list[Service]) -> Store:
 
     cap_s = settings.policy.slack_s
     store: Store = (
-        PostgresStore(settings.url, cap_s=cap_s, on_notice=notice)
+        _postgres()(settings.url, cap_s=cap_s, on_notice=notice)
         if settings.url
         else SqliteStore(settings.database, cap_s=cap_s)
     )
@@ -78,6 +81,19 @@ def open_store(settings: Settings, running: list[Service]) -> Store:
     except Unavailable as problem:
         raise StoreProblem(problem.message, problem.hint or _reach(settings)) from problem
     return store
+
+
+def _postgres() -> type[PostgresStore]:
+    """Its driver is an extra of its own, which a pool in a file does without."""
+    try:
+        from picluster.store.postgres import PostgresStore
+    except ImportError as missing:
+        raise StoreProblem(
+            f"PostgreSQL needs {missing.name}, which is not installed.",
+            "pip install 'pi-cluster-service[server,postgres]'",
+            exit_code=WRONG_SETTING_EXIT,
+        ) from None
+    return PostgresStore
 
 
 class _Server(uvicorn.Server):
