@@ -5,6 +5,7 @@ What the pool is like now is read when somebody asks, in `figures.py`. All of it
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Collection, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -39,9 +40,11 @@ class Metrics:
         self._waits = self._histogram(
             "wait_seconds", "From asking for machines to the grant, of leases granted", WAIT_BUCKETS_S
         )
-        self._events = self._counter("events", "What happened, by kind of event", "kind")
-        self._ended = self._counter("leases_ended", "Leases that ended, by why", "why")
-        self._errors = self._counter("errors", "Requests answered with an error, by its code", "code")
+        self._events = _Bounded(self._counter("events", "What happened, by kind of event", "kind"))
+        self._ended = _Bounded(self._counter("leases_ended", "Leases that ended, by why", "why"))
+        self._errors = _Bounded(
+            self._counter("errors", "Requests answered with an error, by its code", "code")
+        )
         self.beats = self._counter("beats", "Beats answered, by protocol", "protocol")
         self.webhooks = self._counter(
             "webhook_events",
@@ -49,8 +52,6 @@ class Metrics:
             "outcome",
         )
         self.streams = Gauge("picluster_streams", "Open event streams", registry=self.registry)
-        self._kinds: set[str] = set()
-        self._codes: set[str] = set()
 
     def _counter(self, name: str, about: str, label: str) -> Counter:
         return Counter(f"picluster_{name}", about, [label], registry=self.registry)
@@ -66,31 +67,45 @@ class Metrics:
         self._failures.labels(reason).inc()
 
     def happened(self, events: Sequence[Event], rows: Sequence[Row]) -> None:
-        """What a turn of this process committed; a lease on several machines counts once."""
-        for event in events:
-            self._events.labels(_bounded(event.kind, self._kinds)).inc()
-        ended = {event.lease: event.detail.get("why") for event in events if event.kind == "lease.ended"}
-        for why in ended.values():
-            self._ended.labels(why if why in ENDINGS else OTHER).inc()
-        granted = {event.lease for event in events if event.kind == "lease.held"}
-        for row in rows if granted else ():
-            if isinstance(row, Lease) and row.id in granted and row.state is LeaseState.HELD:
-                self._waits.observe(row.granted_s - row.joined_s)
+        """What a turn of this process committed; a lease on several machines counts once. Each turn passes here: it looks
+        at an event once, and closer only at the two kinds that ask for it."""
+        counts = Tally(event.kind for event in events)
+        for kind, count in counts.items():
+            self._events.of(kind).inc(count)
+        if "lease.ended" in counts:
+            ended = {event.lease: event.detail.get("why") for event in events if event.kind == "lease.ended"}
+            for why in ended.values():
+                self._ended.of(why if why in ENDINGS else OTHER).inc()
+        if "lease.held" in counts:
+            granted = {event.lease for event in events if event.kind == "lease.held"}
+            for row in rows:
+                if isinstance(row, Lease) and row.id in granted and row.state is LeaseState.HELD:
+                    self._waits.observe(row.granted_s - row.joined_s)
 
     def error(self, error: PiclusterError) -> None:
         """Somebody was answered so."""
-        self._errors.labels(_bounded(error.code, self._codes)).inc()
+        self._errors.of(error.code).inc()
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
 
 
-def _bounded(value: str, seen: set[str], most: int = MOST_KINDS) -> str:
-    """The value, or `other` when there are too many of them already."""
-    if value not in seen and len(seen) >= most:
-        return OTHER
-    seen.add(value)
-    return value
+class _Bounded:
+    """A counter by one label, with an end to how many values that takes; found without asking the library each time."""
+
+    def __init__(self, counter: Counter, most: int = MOST_KINDS) -> None:
+        self._counter = counter
+        self._most = most
+        self._known: dict[str, Counter] = {}
+
+    def of(self, value: str) -> Counter:
+        """Of this value, or of `other` when there are too many already."""
+        found = self._known.get(value)
+        if found is not None:
+            return found
+        if len(self._known) >= self._most:
+            return self._counter.labels(OTHER)
+        return self._known.setdefault(value, self._counter.labels(value))
 
 
 def most_common(counted: Collection[tuple[str, int]], most: int) -> set[str]:
