@@ -22,6 +22,9 @@ param adminToken string
 @description('The shared key of the old protocol; empty keeps that door closed.')
 param sharedKey string = ''
 
+@description('NAME of NAME.azurewebsites.net; empty for a made one. The name of an app that was deleted may be had again.')
+param siteName string = ''
+
 var token = uniqueString(subscription().id, environmentName, location)
 var tags = {
   'azd-env-name': environmentName
@@ -54,6 +57,7 @@ module pool 'pool.bicep' = {
     databaseUrl: 'postgresql://${postgres.outputs.login}:${uriComponent(databasePassword)}@${postgres.outputs.host}/${postgres.outputs.database}?sslmode=require'
     adminToken: adminToken
     sharedKey: sharedKey
+    siteName: empty(siteName) ? 'picluster-${token}' : siteName
   }
 }
 

@@ -3,6 +3,7 @@
 param token string
 param location string
 param tags object
+param siteName string
 
 @secure()
 param databaseUrl string
@@ -47,7 +48,7 @@ resource plan 'Microsoft.Web/serverfarms@2023-12-01' = {
 }
 
 resource site 'Microsoft.Web/sites@2023-12-01' = {
-  name: 'picluster-${token}'
+  name: siteName
   location: location
   tags: union(tags, {
     'azd-service-name': 'pool'
