@@ -222,6 +222,13 @@ def test_azure_sets_what_the_service_knows(place: str) -> None:
     assert {"PICLUSTER_DATABASE_URL", "PICLUSTER_ADMIN_TOKEN", "RPI_APIKEY"} <= named <= SETTINGS
 
 
+def test_the_script_that_fills_the_upload_is_clean() -> None:
+    script = DEPLOY / "azure/app-service/fill.sh"
+    assert tool("shellcheck", script).stdout == ""
+    hook = yaml("azure/app-service/azure.yaml")["services"]["pool"]["hooks"]["prepackage"]["run"]
+    assert (script.parent / "app" / hook).resolve() == script
+
+
 def test_app_service_starts_it_where_it_is_expected_and_never_sleeps() -> None:
     text = (DEPLOY / "azure/app-service/infra/pool.bicep").read_text()
     assert "appCommandLine: 'python -m picluster serve --host 0.0.0.0 --port $PORT'" in text
