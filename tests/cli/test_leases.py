@@ -54,6 +54,21 @@ def test_for_how_long(sh: Shell, pool: ServiceProcess) -> None:
     assert sh(f"extend {one} --for 1s").exit_code == 2
 
 
+def test_longer_by_so_much(sh: Shell, pool: ServiceProcess) -> None:
+    """What is added never takes anything away; which of the two is meant has to be said."""
+    one, two = boards(pool, 2)
+    sh(f"lock {one} --for 2h")
+    sh(f"lock {two} --for ever")
+    assert sh(f"extend {one} {two} --by 30m").stderr.splitlines() == [
+        f"{one} is yours for 2 h 30 min.",
+        f"{two} is yours until unlocked.",
+    ]
+    assert sh(f"extend {one} --by 29d").exit_code == sh(f"extend {one} --by 29d").exit_code == 0
+    assert "for 30 d" in sh(f"extend {one} --by 1h").stderr
+    assert sh(f"extend {one} --by ever").stderr == f"{one} is yours until unlocked.\n"
+    assert sh(f"extend {one} --by 1h --for 1h").exit_code == sh(f"extend {one}").exit_code == 2
+
+
 def test_a_refusal_says_who_what_for_since_when_until_when_and_what_next(
     sh: Shell, pool: ServiceProcess
 ) -> None:

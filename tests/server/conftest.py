@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -116,3 +117,49 @@ def api(pool: ServiceProcess) -> Iterator[Api]:
 def board(api: Api) -> Board:
     """A board of its own for each test."""
     return api.board()
+
+
+# Pages
+
+
+class Browser:
+    """Somebody with a session; forms are sent as their own pages send them."""
+
+    def __init__(self, api: Api, role: str) -> None:
+        self.name = f"{role}-{uuid.uuid4().hex[:6]}"
+        self.token = api.token(role, self.name)
+        self._client = httpx2.Client(base_url=api.address, timeout=PATIENCE_S)
+        self._own = {"Origin": api.address}
+        assert self.send("/login", token=self.token).status_code == 303
+
+    def see(self, path: str) -> httpx2.Response:
+        return self._client.get(path)
+
+    def send(self, path: str, **fields: str) -> httpx2.Response:
+        return self._client.post(path, data=fields, headers=self._own)
+
+    def forge(self, path: str, **fields: str) -> httpx2.Response:
+        """As a form on somebody else's page does."""
+        return self._client.post(path, data=fields, headers={"Origin": "https://elsewhere.example"})
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@pytest.fixture(scope="module")
+def operator(api: Api) -> Iterator[Browser]:
+    browser = Browser(api, "operator")
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="module")
+def user(api: Api) -> Iterator[Browser]:
+    browser = Browser(api, "user")
+    yield browser
+    browser.close()
+
+
+def words(answer: httpx2.Response) -> str:
+    """What one reads, on one line."""
+    return " ".join(re.sub(r"<[^>]+>", " ", answer.text).split())

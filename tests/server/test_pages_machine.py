@@ -117,7 +117,7 @@ def test_one_s_own_lease_can_be_extended_and_given_back(
     assert "Your lease" in told
     assert "Let in ann@desk" in told
     assert "If it reboots the lease is kept" in told
-    assert "Extend to 2 h from now" in told
+    assert "Extend by 2 h" in told
     assert "Unlock" in told
 
 

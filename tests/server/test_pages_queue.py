@@ -4,54 +4,15 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.server.conftest import Api, Board, fresh_lease
+from tests.server.conftest import Api, Board, Browser, fresh_lease, words
 from tests.service import PATIENCE_S
 
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>"
-
-
-class Browser:
-    """Somebody with a session; forms are sent as their own pages send them."""
-
-    def __init__(self, api: Api, role: str) -> None:
-        self.name = f"{role}-{uuid.uuid4().hex[:6]}"
-        self.token = api.token(role, self.name)
-        self._client = httpx2.Client(base_url=api.address, timeout=PATIENCE_S)
-        self._own = {"Origin": api.address}
-        assert self.send("/login", token=self.token).status_code == 303
-
-    def see(self, path: str) -> httpx2.Response:
-        return self._client.get(path)
-
-    def send(self, path: str, **fields: str) -> httpx2.Response:
-        return self._client.post(path, data=fields, headers=self._own)
-
-    def forge(self, path: str, **fields: str) -> httpx2.Response:
-        """As a form on somebody else's page does."""
-        return self._client.post(path, data=fields, headers={"Origin": "https://elsewhere.example"})
-
-    def close(self) -> None:
-        self._client.close()
-
-
-@pytest.fixture(scope="module")
-def operator(api: Api) -> Iterator[Browser]:
-    browser = Browser(api, "operator")
-    yield browser
-    browser.close()
-
-
-@pytest.fixture(scope="module")
-def user(api: Api) -> Iterator[Browser]:
-    browser = Browser(api, "user")
-    yield browser
-    browser.close()
 
 
 @pytest.fixture
@@ -66,10 +27,6 @@ def waiting(api: Api, selector: str, token: str, **more: Any) -> str:
     path = fresh_lease()
     assert api.put(path, {"selector": selector, **more}, token).json()["state"] == "waiting"
     return path.removeprefix("leases/")
-
-
-def words(answer: httpx2.Response) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", answer.text).split())
 
 
 def test_nobody_waits_and_nothing_is_held(api: Api, operator: Browser) -> None:

@@ -316,21 +316,29 @@ def _chosen(pool: Client, names: Sequence[str], me: bool) -> list[MachineAnswer]
 @click.command("extend")
 @names_argument(required=False)
 @click.option("--me", is_flag=True, help="Everything that I have.")
-@click.option(
-    "--for", "ttl_s", type=Duration(ever=True), required=True, help="From now on: 15m, 2h, 1d or ever."
-)
+@click.option("--by", "by_s", type=Duration(ever=True), help="Added to what is left: 30m, 2h, 1d or ever.")
+@click.option("--for", "ttl_s", type=Duration(ever=True), help="From now on: 15m, 2h, 1d or ever.")
 @of_pool
 @click.pass_context
-def extend_command(ctx: click.Context, pool: Client, names: Sequence[str], me: bool, ttl_s: float) -> None:
-    """Keep what you have locked for so long from now.
+def extend_command(
+    ctx: click.Context,
+    pool: Client,
+    names: Sequence[str],
+    me: bool,
+    by_s: float | None,
+    ttl_s: float | None,
+) -> None:
+    """Keep what you have locked: --by so much longer, or --for so long from now, which may be less than is left.
 
     \b
-    picluster extend pi-1 --for 2h
+    picluster extend pi-1 --by 2h
     picluster extend --me --for 1d
     """
     if not names and not me:
         raise Malformed("Which? Name machines, or say --me.", "`picluster list --me` shows yours.")
-    if not ttl_s:
+    if (by_s is None) == (ttl_s is None):
+        raise Malformed("How long? Say either --by or --for.", "`--by 2h` adds to what is left.", field="by")
+    if ttl_s == 0:
         raise Malformed("--for: give back at once with `picluster unlock`.", field="for")
     found = _chosen(pool, names, me)
     if not found:
@@ -339,11 +347,21 @@ def extend_command(ctx: click.Context, pool: Client, names: Sequence[str], me: b
     def extend(machine: MachineAnswer) -> None:
         if machine.lease is None:
             raise NotFound(f"{machine.name} is not locked.", f"`picluster lock {machine.name}` locks it.")
-        lease = pool.renew(machine.lease.id, ttl_s=None if ttl_s == float("inf") else ttl_s)
+        wanted_s = ttl_s if ttl_s is not None else _longer_s(machine.lease.expires_in_s, by_s or 0.0)
+        lease = pool.renew(machine.lease.id, ttl_s=None if wanted_s == float("inf") else wanted_s)
         end = "until unlocked" if lease.expires_in_s is None else f"for {span(lease.expires_in_s)}"
         talk(f"{machine.name} is yours {end}.")
 
     ctx.exit(each(found, extend))
+
+
+def _longer_s(left_s: float | None, by_s: float) -> float:
+    """What is left and so much more, as far as a lease may go; what has no end has none afterwards."""
+    from picluster.wire import LONGEST_TTL_S
+
+    if left_s is None or by_s == float("inf"):
+        return float("inf")
+    return max(left_s, min(left_s + by_s, LONGEST_TTL_S))
 
 
 QUEUE = {

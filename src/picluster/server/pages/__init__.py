@@ -14,6 +14,7 @@ from picluster.server.pages import (
     actions,
     activity,
     adding,
+    extending,
     leasing,
     live,
     look,
@@ -51,6 +52,7 @@ for part in (
     settings_webhooks,
     settings_service,
     leasing,
+    extending,
     actions,
 ):
     router.include_router(part.router)

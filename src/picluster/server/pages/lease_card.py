@@ -9,10 +9,11 @@ from typing import Any
 from picluster.pool import verdict
 from picluster.pool.model import Lease, Machine, Mode, OnReboot, Service
 from picluster.server.context import Context
+from picluster.server.pages.extending import extension_word
 from picluster.server.pages.rows import Action, Holding, fingerprint, machine_reason
 from picluster.server.pages.verbs import possible
 from picluster.server.pages.viewer import Viewer
-from picluster.server.pages.words import STATES, StateWord, shown, span
+from picluster.server.pages.words import STATES, StateWord, shown
 
 ON_REBOOT = {
     OnReboot.RELEASE: "the lease ends",
@@ -103,10 +104,10 @@ def _of_mine(context: Context, machine: Machine, card: LeaseCard) -> LeaseCard:
 
 
 def _extend(lease: Lease | None, holding: Holding | None) -> str:
-    """As long again as it was locked for: never less than what is left. Programs extend by themselves."""
+    """Only of a lease with a fixed end: programs extend by themselves."""
     if lease is None or lease.ttl_s is None or holding is None or holding.shape != "fixed":
         return ""
-    return f"Extend to {span(lease.ttl_s)} from now"
+    return extension_word(lease.ttl_s)
 
 
 def _let_in(machine: Machine, lease: Lease) -> str:

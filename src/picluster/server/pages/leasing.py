@@ -1,4 +1,4 @@
-"""Leases by hand: lock, wait, extend, unlock, leave. A dialog by script, a page of its own without.
+"""Leases by hand: lock, wait, unlock, leave. A dialog by script, a page of its own without.
 
 A form carries the id of the lease that it asks for, so sending it twice is the same lease. Nothing on the page
 changes before the answer.
@@ -25,7 +25,7 @@ from picluster.server.pages.frame import done, page
 from picluster.server.pages.rows import model_of, ssh_line
 from picluster.server.present import lease_answer
 from picluster.server.v1.common import InContext
-from picluster.wire import LONGEST_TTL_S, LeaseRequest, RenewRequest, raise_problems
+from picluster.wire import LeaseRequest, raise_problems
 
 router = APIRouter(include_in_schema=False)
 
@@ -46,6 +46,20 @@ def known(context: Context, name: str) -> Machine:
             "The list shows what there is.",
         )
     return machine
+
+
+def held_by(context: Context, machine: Machine, actor: Actor) -> Lease:
+    """The actor's own lease on it. Raises `Conflict` that says how it is instead."""
+    lease = context.view.roster.leases.get(machine.lease)
+    if lease is None:
+        raise Conflict(
+            f"You have {machine.name} no more: its lease has ended.", "Lock it again if it is free."
+        )
+    if lease.holder != actor.name:
+        raise Conflict(
+            f"{lease.holder} has {machine.name} now; yours has ended.", "Wait for it, or lock another one."
+        )
+    return lease
 
 
 # Lock
@@ -211,66 +225,7 @@ def granted(request: Request, context: Context, lease: Lease) -> Response:
     )
 
 
-# Extend, unlock
-
-
-@router.get("/m/{name}/extend")
-async def extend_dialog(request: Request, context: InContext, name: str) -> Response:
-    """How long from now."""
-    forms.by(request)
-    return _extend(request, context, known(context, name), forms.asked(request))
-
-
-def _extend(
-    request: Request, context: Context, machine: Machine, form: Form, error: PiclusterError | None = None
-) -> Response:
-    return page(
-        request,
-        "extend.html",
-        error.status if error else 200,
-        machine=machine,
-        holding=context.dashboard.rows.holding(context.view.roster.leases.get(machine.lease)),
-        lengths=LENGTHS,
-        length=form.text("for", USUAL),
-        form=form,
-        error=error,
-        now_us=context.wall_us(),
-        command=shlex.join(["picluster", "extend", machine.name, "--for", form.text("for", USUAL)]),
-    )
-
-
-@router.post("/m/{name}/extend")
-async def extend(request: Request, context: InContext, name: str) -> Response:
-    """For so long from now; by one press on the row, for as long as it was locked for."""
-    form = await forms.sent(request)
-    actor = forms.by(request)
-    machine = known(context, name)
-    try:
-        lease = _held_by(context, machine, actor)
-        ttl_s = forms.duration(form.text("for")) if form.text("for") else _again(lease)
-        raise_problems(RenewRequest(ttl_s=ttl_s).problems())
-        await context.coordinator.ask(Renew(actor, lease.id, ttl_s))
-    except PiclusterError as error:
-        return _extend(request, context, machine, form, error)
-    return done(request, f"{machine.name} is yours for longer.", forms.back_to(request, form))
-
-
-def _again(lease: Lease) -> float | None:
-    return None if lease.ttl_s is None else min(lease.ttl_s, LONGEST_TTL_S)
-
-
-def _held_by(context: Context, machine: Machine, actor: Actor) -> Lease:
-    """The actor's own lease on it. Raises `Conflict` that says how it is instead."""
-    lease = context.view.roster.leases.get(machine.lease)
-    if lease is None:
-        raise Conflict(
-            f"You have {machine.name} no more: its lease has ended.", "Lock it again if it is free."
-        )
-    if lease.holder != actor.name:
-        raise Conflict(
-            f"{lease.holder} has {machine.name} now; yours has ended.", "Wait for it, or lock another one."
-        )
-    return lease
+# Unlock
 
 
 @router.get("/m/{name}/unlock")
@@ -294,7 +249,7 @@ async def unlock(request: Request, context: InContext, name: str) -> Response:
     actor = forms.by(request)
     machine = known(context, name)
     try:
-        lease = _held_by(context, machine, actor)
+        lease = held_by(context, machine, actor)
         ended = await context.coordinator.ask(Release(actor, lease.id))
     except PiclusterError as error:
         line = f"picluster unlock {shlex.quote(machine.name)}"
