@@ -18,7 +18,16 @@ from picluster.pool.model import Event
 from picluster.server.pages.sentences import ENDINGS
 from picluster.server.settings import Settings
 from picluster.server.webhooks import messages, patience
-from picluster.server.webhooks.messages import MANNERS, News, new_secret, numbered, request, signature_headers
+from picluster.server.webhooks.courier import CLAIM_SPARE_S
+from picluster.server.webhooks.messages import (
+    MANNERS,
+    MOST_LINES,
+    News,
+    new_secret,
+    numbered,
+    request,
+    signature_headers,
+)
 from picluster.server.webhooks.notices import KINDS, NOTICES, notice_of, told_to
 from picluster.server.webhooks.patience import is_over, pause_s
 from picluster.server.webhooks.post import LONGEST_OUTCOME, Outcome, Post
@@ -40,6 +49,15 @@ def event(kind: str, revision: int = 7, machine: str = "pi-1", **detail: Any) ->
 def test_what_can_be_chosen_is_the_same_at_both_ends() -> None:
     assert tuple(NOTICES) == WebhookRequest.NOTICES
     assert tuple(MANNERS) == WebhookRequest.KINDS
+
+
+def test_what_can_be_chosen_is_explained() -> None:
+    """And so are the numbers that somebody may count on."""
+    page = (ROOT / "docs/webhooks.md").read_text()
+    assert [name for name in (*NOTICES, *MANNERS) if f"| `{name}` |" not in page] == []
+    assert f"up to {MOST_LINES} events" in page and patience.REFUSALS == 4 and "tried four times" in page
+    assert patience.LONGEST_PAUSE_S == 300 and "up to five minutes" in page
+    assert Settings.model_fields["webhook_timeout_s"].default + CLAIM_SPARE_S == 15 and "after 15 s" in page
 
 
 @pytest.mark.parametrize(
