@@ -27,7 +27,7 @@ from picluster.server.pages.rows import HOT_C, labels_of, model_of, ssh_line, sy
 from picluster.server.pages.sentences import HIGHLIGHTS, told
 from picluster.server.pages.series import SPANS, USUAL, Series, Span
 from picluster.server.pages.viewer import Viewer, known_viewer, viewer_of
-from picluster.server.pages.ways import ways
+from picluster.server.pages.ways import Way, ways
 from picluster.server.v1.common import InContext
 from picluster.store import HistoryQuery
 
@@ -143,7 +143,7 @@ async def _overview(request: Request, context: Context, machine: Machine, viewer
         "facts": identity(machine, heard, context.wall_us()),
         "stays": stays,
         "last_runs": await _some_runs(context, machine, 0, LAST_RUNS),
-        "way_of": ways(machine)[0],
+        "way_of": _ways(context, machine, viewer)[0],
     }
 
 
@@ -194,7 +194,12 @@ def _before(request: Request) -> int:
 
 
 async def _use(request: Request, context: Context, machine: Machine, viewer: Viewer) -> dict[str, Any]:
-    return {"ways": ways(machine)}
+    return {"ways": _ways(context, machine, viewer)}
+
+
+def _ways(context: Context, machine: Machine, viewer: Viewer) -> list[Way]:
+    lease = context.view.roster.leases.get(machine.lease)
+    return ways(machine, mine=lease is not None and lease.holder == viewer.name)
 
 
 async def _some_runs(context: Context, machine: Machine, before: int, limit: int) -> list[past.Run]:

@@ -37,10 +37,11 @@ class Way:
     steps: tuple[Step, ...]
 
 
-def ways(machine: Machine) -> list[Way]:
-    """The everyday one first."""
+def ways(machine: Machine, mine: bool) -> list[Way]:
+    """The everyday one first. `mine`: whoever looks has it leased, and would wait for themselves if they leased it again."""
     name = shlex.quote(machine.name)
     run = f"picluster run --on {name} --copy build/ -- ./run_tests.sh"
+    before = (_give_back(name),) if mine else ()
     return [
         Way(
             "ssh",
@@ -48,16 +49,35 @@ def ways(machine: Machine) -> list[Way]:
             (
                 Step("Log in", ssh_line(machine), "$"),
                 Step("With the host key checked, by name", f"picluster ssh {name}", "$"),
-                Step("Copy, run, bring the results back", run, "$"),
+                Step("Copy, run, bring the results back", _with_ones_lease(name) if mine else run, "$"),
             ),
         ),
-        Way("python", "Python", (Step("Lease it for the time of a block", PYTHON.format(machine.name)),)),
+        Way(
+            "python",
+            "Python",
+            (*before, Step("Lease it for the time of a block", PYTHON.format(machine.name))),
+        ),
         Way(
             "pytest",
             "pytest",
             (
+                *before,
                 Step("The board is a fixture", PYTEST),
                 Step("Run the tests on this one", f"pytest --pi {name}", "$"),
             ),
         ),
     ]
+
+
+def _give_back(name: str) -> Step:
+    return Step("It leases the board itself: give yours back first", f"picluster unlock {name}", "$")
+
+
+def _with_ones_lease(name: str) -> str:
+    """What `run` does, in steps that use the lease one has."""
+    steps = (
+        f"picluster cp build/ {name}:",
+        f"picluster exec {name} -- 'cd build && ./run_tests.sh'",
+        f"picluster cp {name}:build/results.xml .",
+    )
+    return "\n".join(steps)
