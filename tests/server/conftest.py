@@ -128,7 +128,9 @@ class Browser:
     def __init__(self, api: Api, role: str) -> None:
         self.name = f"{role}-{uuid.uuid4().hex[:6]}"
         self.token = api.token(role, self.name)
-        self._client = httpx2.Client(base_url=api.address, timeout=PATIENCE_S)
+        self._client = httpx2.Client(
+            base_url=api.address, timeout=PATIENCE_S, headers={"Accept": "text/html"}
+        )
         self._own = {"Origin": api.address}
         assert self.send("/login", token=self.token).status_code == 303
 

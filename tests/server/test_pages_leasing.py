@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Any
 
 import pytest
 
+from picluster.server.pages.words import ordinal
 from tests.server.conftest import Api, Board, Browser, fresh_lease, words
 
 HOUR_S = 3_600
@@ -92,3 +94,84 @@ def test_the_command_line_does_the_same_as_the_button(api: Api, board: Board, us
     assert f"picluster extend {board.name} --by 2h" in told
     assert "added to what is left" in told
     assert "Extend by 2 h" in words(user.see(f"/m/{board.name}"))
+
+
+# Waiting for one machine
+
+
+def wait_for(browser: Browser, board: Board, **fields: str) -> str:
+    """What one reads after having asked to wait."""
+    return words(browser.send(f"/m/{board.name}/wait", id=str(uuid.uuid4()), **fields))
+
+
+def test_a_wait_says_who_holds_it_and_counts_its_length_from_the_grant(
+    api: Api, board: Board, user: Browser, operator: Browser
+) -> None:
+    """A clock time beside the length would be wrong: nobody knows when it begins."""
+    held(api, board, operator)
+    answer = user.see(f"/m/{board.name}/wait")
+    told = words(answer)
+    assert "How long, once it is yours" in told
+    assert "data-ends" not in answer.text
+    assert re.search(
+        rf"{operator.name} holds it until \d\d:\d\d UTC , in (2 h|1 h 59 m) \. Nobody waits", told
+    )
+    wait_for(operator, board)
+    assert "1 job waits for it" in words(user.see(f"/m/{board.name}/wait"))
+
+
+def test_who_waits_for_a_machine_sees_so_in_its_row(
+    api: Api, board: Board, user: Browser, operator: Browser
+) -> None:
+    """And in its card; the place is the one in the whole queue."""
+    lease = held(api, board, operator)
+    assert "Wait for it" in words(user.see(f"/?q={board.name}"))
+    wait_for(user, board)
+    for path in (f"/?q={board.name}", f"/m/{board.name}"):
+        assert "You wait, 1st" in words(user.see(path))
+    assert "You wait" not in words(operator.see(f"/?q={board.name}"))
+    api.delete(lease)
+
+
+def test_waiting_twice_for_a_machine_is_one_place(
+    api: Api, board: Board, user: Browser, operator: Browser
+) -> None:
+    """Whichever way one asks; what is left is a place of one's own that one can leave."""
+    held(api, board, operator)
+    wait_for(user, board)
+    before = user.see(f"/?q={board.name}").text
+    place = re.search(r'href="(/waiting/[^"]+)"', before)
+    assert place
+    again = [
+        wait_for(user, board, job="another"),
+        words(user.send("/queue/wait", selector=board.name)),
+        words(user.see(f"/m/{board.name}/wait")),
+    ]
+    assert all("You wait for" in told for told in again)
+    waiting = [one for one in api.get("queue").json() if board.name in one["selector"]]
+    assert [one["holder"] for one in waiting] == [user.name]
+    user.send(f"{place[1]}/leave")
+    assert "Wait for it" in words(user.see(f"/?q={board.name}"))
+
+
+@pytest.mark.parametrize(
+    ("number", "spoken"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (112, "112th"), (121, "121st")]
+)  # fmt: skip
+def test_a_place_is_read_as_it_is_spoken(number: int, spoken: str) -> None:
+    assert ordinal(number) == spoken
+
+
+# Use it
+
+
+def test_the_holder_is_shown_lines_that_use_the_lease_one_has(
+    api: Api, board: Board, user: Browser, operator: Browser
+) -> None:
+    """`run --on` would wait for one's own lease to end, which it never does while one waits."""
+    held(api, board, user)
+    mine, others = (words(who.see(f"/m/{board.name}/use")) for who in (user, operator))
+    assert f"picluster run --on {board.name}" in others
+    assert f"picluster run --on {board.name}" not in mine
+    assert f"picluster exec {board.name} --" in mine
+    assert mine.count(f"picluster unlock {board.name}") == 2, "before Python, and before pytest"
+    assert f"picluster unlock {board.name}" not in others

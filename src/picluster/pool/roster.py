@@ -41,6 +41,12 @@ Rank = tuple[int, int, str]
 _ONE_NAME = re.compile(r"name:([A-Za-z0-9._-]+)")
 
 
+def name_in(selector: str) -> str:
+    """In lower case, the one machine that a selector asks for by its name; empty for any other selector."""
+    one = _ONE_NAME.fullmatch(selector)
+    return one.group(1).casefold() if one else ""
+
+
 def order_of(lease: Lease) -> Order:
     return (lease.joined_s - AGEING_S * lease.priority, lease.place)
 
@@ -113,8 +119,7 @@ class Group:
     def __init__(self, text: str, count: int) -> None:
         self.text = text
         self.count = count
-        one = _ONE_NAME.fullmatch(text)
-        self.name = one.group(1).casefold() if one else ""
+        self.name = name_in(text)
         """Set when the selector asks for one machine by name: then nothing needs to be evaluated."""
         self.selector: Selector = parse(text)
         self.matches: set[str] = set()
@@ -248,6 +253,11 @@ class Roster:
 
     def group_of(self, lease: Lease) -> Group:
         return self.group(lease.selector, lease.count)
+
+    def waiting_by_name(self, name: str) -> list[str]:
+        """Leases that wait for this machine and ask for it by its name, in the order of the queue."""
+        groups = self._groups_by_name.get(name.casefold(), ())
+        return [lease_id for _, lease_id in sorted(waiter for group in groups for waiter in group.waiting)]
 
     def unique_name(self, wanted: str) -> str:
         """`wanted`, or with the first number behind it that makes it unique."""

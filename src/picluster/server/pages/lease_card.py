@@ -146,7 +146,7 @@ def _actions(
         mends = []  # the power of a board that is well is switched from the menu
     if lease is not None and lease.holder == viewer.name:
         return mends
-    waits = [Action("wait", "Wait for it", f"{home}/wait")]
+    waits = [replace(context.dashboard.rows.wait_action(machine, viewer), quiet=False)]
     takes = [Action("take", "Take back", f"{home}/take")] if lease and "take" in can else []
     if state.key in TO_DO:
         return _first_filled(mends) + waits + takes

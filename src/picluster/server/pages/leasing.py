@@ -15,8 +15,10 @@ from starlette.responses import Response
 
 from picluster.errors import Conflict, Held, LeaseLost, Malformed, NotFound, PiclusterError
 from picluster.pool.commands import Acquire, Release, Renew
-from picluster.pool.explain import FREE, LOCKED, state_of
+from picluster.pool.explain import FREE, LOCKED, outlook, state_of
+from picluster.pool.leases import resolve
 from picluster.pool.model import Actor, Lease, LeaseState, Machine, Mode, OnReboot, Role
+from picluster.pool.roster import Roster
 from picluster.server.context import Context
 from picluster.server.http import encode
 from picluster.server.pages import forms
@@ -75,8 +77,11 @@ async def lock_dialog(request: Request, context: InContext, name: str) -> Respon
 @router.get("/m/{name}/wait")
 async def wait_dialog(request: Request, context: InContext, name: str) -> Response:
     """The same, for one that somebody has."""
-    forms.by(request)
-    return _lock(request, context, known(context, name), forms.asked(request), waits=True)
+    actor = forms.by(request)
+    machine = known(context, name)
+    return await waiting_already(request, context, actor, machine) or _lock(
+        request, context, machine, forms.asked(request), waits=True
+    )
 
 
 @router.post("/m/{name}/lock")
@@ -87,14 +92,27 @@ async def lock(request: Request, context: InContext, name: str) -> Response:
 
 @router.post("/m/{name}/wait")
 async def wait(request: Request, context: InContext, name: str) -> Response:
-    """Now, or when the turn comes."""
+    """Now, or when the turn comes; once for each machine and person."""
     return await _ask(request, context, name, queue=True)
+
+
+async def waiting_already(
+    request: Request, context: Context, actor: Actor, machine: Machine
+) -> Response | None:
+    """The place that somebody has already for this very machine, kept by looking at it: a second one would only come
+    after it."""
+    wait = context.dashboard.rows.own_wait(machine, actor.name)
+    if wait is None:
+        return None
+    return granted(request, context, await context.coordinator.ask(Renew(actor, wait.id)))
 
 
 async def _ask(request: Request, context: Context, name: str, *, queue: bool) -> Response:
     form = await forms.sent(request)
     actor = forms.by(request)
     machine = known(context, name)
+    if queue and (there := await waiting_already(request, context, actor, machine)):
+        return there
     try:
         lease = await asked_for(context, actor, form, f"name:{machine.name}", queue=queue)
     except Held as refusal:
@@ -174,7 +192,15 @@ def _lock(
         lease_id=str(uuid.uuid4()),
         verb="wait" if waits else "lock",
         command=command_of("wait" if waits else "lock", machine.name, form),
+        holding=context.dashboard.rows.holding(context.view.roster.leases.get(machine.lease)),
+        waiting=_waiting_for(context.view.roster, machine) if waits else 0,
+        now_us=context.wall_us(),
     )
+
+
+def _waiting_for(roster: Roster, machine: Machine) -> int:
+    """How many jobs want it, by its name or by what it is."""
+    return outlook(roster, roster.group(resolve(roster, machine.name), 1)).waiting
 
 
 def command_of(verb: str, selector: str, form: Form) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from picluster.pool.explain import CLEANING, LOCKED, OFFLINE, SET_ASIDE, present, state_of
 from picluster.pool.model import Lease, LeaseState, Machine, Row
-from picluster.pool.roster import Roster
+from picluster.pool.roster import Roster, name_in
 from picluster.server.pages.endings import Endings, fixed_end_s
 from picluster.server.pages.words import person, shown
 from picluster.server.view import View
@@ -161,6 +161,8 @@ class Glance:
         self._aside: dict[str, tuple[str, ...]] = {}
         """What is set aside for each waiting lease: the machines of which it says no more are touched, too."""
         self._let_go: dict[str, int] = {}
+        self.queue_at = 0
+        """The revision at which somebody last came into the queue, or left it: others may stand elsewhere now."""
         self._looks: dict[str, tuple[object, ...]] = {}
         self._overview = Overview()
         self.lately = Lately()
@@ -185,7 +187,7 @@ class Glance:
         return self._overview
 
     def let_go_after(self, revision: int) -> list[str]:
-        """Machines that were set aside and are no more, since then: no row of their own says so."""
+        """Machines that were set aside or waited for by name and are no more, since then: no row of their own says so."""
         return [name for name, at in self._let_go.items() if at > revision]
 
     def _see(self, rows: Sequence[Row]) -> None:
@@ -210,10 +212,16 @@ class Glance:
             *(lease.verdict, lease.awaiting, fixed_end_s(lease)),
         )
         if self._looks.get(lease.id) != look:
-            self.shown_at = lease.revision
+            self.shown_at = self.queue_at = lease.revision
             self._looks[lease.id] = look
+            self._wait_over(lease)
         if not lease.live and not lease.awaiting:
             self._looks.pop(lease.id, None)
+
+    def _wait_over(self, lease: Lease) -> None:
+        machine = self._view.roster.machine_named(name_in(lease.selector))
+        if machine and not lease.live:
+            self._let_go[machine.name] = lease.revision
 
     def _set_aside(self, lease: Lease) -> None:
         before = self._aside.pop(lease.id, ())

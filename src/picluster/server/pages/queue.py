@@ -16,7 +16,7 @@ from picluster.errors import Conflict, Malformed, NotFound, PiclusterError
 from picluster.pool.commands import Release
 from picluster.pool.explain import FREE, LOCKED, SET_ASIDE, outlook, state_of
 from picluster.pool.leases import PRIORITIES, resolve
-from picluster.pool.model import Lease, LeaseState, Role
+from picluster.pool.model import Actor, Lease, LeaseState, Role
 from picluster.pool.roster import Roster
 from picluster.pool.selector import parse
 from picluster.server.context import Context
@@ -25,7 +25,7 @@ from picluster.server.pages.endings import renews_itself
 from picluster.server.pages.estimate import Estimate, estimates, rest_of
 from picluster.server.pages.forms import Form
 from picluster.server.pages.frame import done, page
-from picluster.server.pages.leasing import LENGTHS, USUAL, asked_for, granted
+from picluster.server.pages.leasing import LENGTHS, USUAL, asked_for, granted, waiting_already
 from picluster.server.pages.reasons import Now, listed, why
 from picluster.server.pages.viewer import Viewer, known_viewer
 from picluster.server.pages.words import less_than, moment, ticking
@@ -229,10 +229,20 @@ async def wait(request: Request, context: InContext) -> Response:
     try:
         if not form.text("selector"):
             raise Malformed("selector: say which machines would do.", "`*` is any machine.", field="selector")
+        if there := await _there_already(request, context, actor, form):
+            return there
         lease = await asked_for(context, actor, form, form.text("selector"), queue=True)
     except PiclusterError as error:
         return _wait(request, context, form, actor.role, error)
     return granted(request, context, lease)
+
+
+async def _there_already(request: Request, context: Context, actor: Actor, form: Form) -> Response | None:
+    """For one machine by its name or address, the place that somebody has already."""
+    machine = context.view.roster.machine_called(form.text("selector"))
+    if machine is None or form.text("count", "1") != "1":
+        return None
+    return await waiting_already(request, context, actor, machine)
 
 
 @router.get("/queue/outlook")

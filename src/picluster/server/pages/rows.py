@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
-from picluster.pool.explain import CLEANING, FREE, OFFLINE, SET_ASIDE
+from picluster.pool.explain import CLEANING, FREE, OFFLINE, SET_ASIDE, ahead
 from picluster.pool.health import number
 from picluster.pool.model import Lease, Machine, Mode
 from picluster.server.context import Context
@@ -22,7 +22,7 @@ from picluster.server.pages.endings import SOON_S, renews_itself
 from picluster.server.pages.overview import ATTENTION, Glance
 from picluster.server.pages.trends import Trends
 from picluster.server.pages.viewer import Viewer
-from picluster.server.pages.words import STATES, StateWord, moment, person, retimed, shown, ticking
+from picluster.server.pages.words import STATES, StateWord, moment, ordinal, person, retimed, shown, ticking
 from picluster.server.present import expires_in_s
 
 WARM_C, HOT_C = 70.0, 80.0
@@ -146,7 +146,7 @@ class Rows:
     def _still(self, machine: Machine, viewer: Viewer) -> str:
         lease = self._context.view.roster.leases.get(machine.lease)
         aside = self._context.view.roster.aside.get(machine.name, "")
-        holding = self.holding(lease)
+        holding, wait = self.holding(lease), self.own_wait(machine, viewer.name)
         key = (
             machine.name,
             machine.revision,
@@ -157,6 +157,7 @@ class Rows:
             bool(lease and viewer.name == lease.holder),
             bool(holding and holding.soon),
             int(holding.left * BAR_STEPS) if holding else 0,
+            (wait.id, self._place(wait)) if wait else None,
         )
         found = self._kept.get(key)
         if found is None:
@@ -274,9 +275,23 @@ class Rows:
             return Action("unlock", "Unlock", f"{home}/unlock", post=True, busy="Unlocking…")
         if state == FREE:
             return Action("lock", "Lock", f"{home}/lock")
-        return (viewer.operates and self._repair(machine, state, home)) or Action(
-            "wait", "Wait for it", f"{home}/wait", quiet=True
-        )
+        return (viewer.operates and self._repair(machine, state, home)) or self.wait_action(machine, viewer)
+
+    def wait_action(self, machine: Machine, viewer: Viewer) -> Action:
+        """Joins the queue for it; of who is in it already, opens their place."""
+        wait = self.own_wait(machine, viewer.name)
+        if wait is None:
+            return Action("wait", "Wait for it", f"/m/{machine.name}/wait", quiet=True)
+        return Action("wait", f"You wait, {ordinal(self._place(wait))}", f"/waiting/{wait.id}", quiet=True)
+
+    def own_wait(self, machine: Machine, name: str) -> Lease | None:
+        """The place in the queue that somebody has for this very machine, asked for by its name."""
+        roster = self._context.view.roster
+        waits = (roster.leases[lease_id] for lease_id in roster.waiting_by_name(machine.name))
+        return next((lease for lease in waits if name and lease.holder == name and lease.count == 1), None)
+
+    def _place(self, wait: Lease) -> int:
+        return ahead(self._context.view.roster, wait) + 1
 
     def _repair(self, machine: Machine, state: str, home: str) -> Action | None:
         if state == "pending":

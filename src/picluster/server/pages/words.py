@@ -131,6 +131,12 @@ def many(count: int, one: str, more: str = "") -> str:
     return f"{count} {one if count == 1 else more or one + 's'}"
 
 
+def ordinal(number: int) -> str:
+    """`1st`, `2nd`, `11th`."""
+    teen = number % 100 in (11, 12, 13)
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
 def initials(name: str) -> str:
     """Two letters for the round sign of a person."""
     return shown(name.removeprefix(LEGACY_PREFIX)).strip()[:2] or "?"
