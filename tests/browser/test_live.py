@@ -20,6 +20,7 @@ from tests.browser.flows import (
     expect_live,
     expect_state,
     leave_dialog,
+    lock,
     open_machines,
     press,
     row,
@@ -29,7 +30,7 @@ from tests.browser.flows import (
 from tests.browser.pool import Pool, pool_of
 from tests.service import PATIENCE_S, service, until
 
-NAMES = [f"live-{number:02}" for number in range(24)]
+NAMES = [f"live-{number:02}" for number in range(32)]
 AWAY = r"ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|ERR_FAILED"
 """What a browser says of a service that is not there."""
 
@@ -193,7 +194,49 @@ def test_only_what_happens_to_ones_own_machines_is_announced(visitor: Visitor, p
     lease = pool.lease("bob", selector=own, ttl_s=7200)
     expect(page.locator("#announce")).to_have_text(f"{own} is yours.")
     pool.unlock(lease, "bob")
-    expect(page.locator("#announce")).to_have_text(f"{own} is no longer yours.")
+    expect(page.locator("#note")).to_contain_text(f"{own} is no longer yours.")
+
+
+def test_who_loses_a_machine_is_told_until_it_has_been_seen(visitor: Visitor, pool: Pool, name: str) -> None:
+    """Above whatever is open, with the way to what happened; what one does oneself needs no telling."""
+    page = visitor("bob")
+    open_machines(page)
+    lock(page, name)
+    lease = pool.machine(name)["lease"]["id"]
+    pool.call("DELETE", f"leases/{lease}?reason=the+rack+moves", token=pool.person("ann"))
+    note = page.locator("#note")
+    expect(note).to_contain_text(f"{name} is no longer yours.")
+    leave_dialog(page)
+    expect(note).to_be_visible()
+    note.get_by_role("button", name="Close").click()
+    expect(note).to_be_hidden()
+    lock(page, name)
+    leave_dialog(page)
+    expect(button(page, name)).to_have_text("Unlock")
+    button(page, name).click()
+    expect_state(page, name, "Free")
+    expect(note).to_be_hidden()
+
+
+def test_a_wait_leaves_one_where_one_is(visitor: Visitor, pool: Pool, name: str) -> None:
+    """What makes the page without script ask again does not come along into the dialog."""
+    pool.lease("ann", selector=name, ttl_s=7200)
+    page = waits_for(visitor("bob"), name)
+    expect(sheet(page)).not_to_contain_text("every 20 seconds")
+    expect(page.locator("meta[http-equiv=refresh]")).to_have_count(0)
+
+
+def test_a_search_that_nobody_understands_asks_nothing_by_itself(visitor: Visitor, pool: Pool) -> None:
+    """The pool changes, and the page stays with what it has said."""
+    page = visitor("bob")
+    page.goto("/?q=stat:free")
+    expect_live(page)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    count = page.locator("#last").inner_text()
+    pool.lease("ann", selector=next(_names), ttl_s=7200)
+    expect(page.locator("#last")).not_to_have_text(count)
+    assert not asked
 
 
 # Waiting

@@ -1,7 +1,7 @@
 // Dialogs, menus and the buttons of rows: the pages of the same addresses, shown in place. Never optimistic: what is on
 // the page changes when the service has said so.
 
-import { all, announce, fetchPart, find, kept, on, parse, quoted } from "./page.js";
+import { acted, all, announce, fetchPart, find, kept, on, parse, quoted } from "./page.js";
 import { localise, moment, now } from "./times.js";
 import { begin, end } from "./waits.js";
 
@@ -128,6 +128,7 @@ function ends(form) {
 async function send(form, button) {
   const said = new URLSearchParams(new FormData(form));
   if (button?.name) said.set(button.name, button.value);
+  acted(form.getAttribute("action"));
   const word = button?.textContent;
   if (button) { button.disabled = true; if (button.dataset.busy) button.textContent = button.dataset.busy; }
   const answer = await fetchPart(form.getAttribute("action"), { method: "POST", body: said });
@@ -161,7 +162,9 @@ function complain(form, answer) {
   const said = parse(answer.html || away()), box = find(".trouble", form) ?? document.createElement("div");
   const [what, hint] = [find("h1", said), find(".mute", said)].map((place) => place?.textContent ?? "");
   Object.assign(box, { className: "trouble", role: "alert" });
-  box.replaceChildren(Object.assign(document.createElement("b"), { textContent: what }), document.createElement("br"), hint);
+  const words = document.createElement("div");
+  words.append(Object.assign(document.createElement("b"), { textContent: what }), document.createElement("br"), hint);
+  box.replaceChildren(words);
   const head = find(".dialog-head", form);
   if (head) head.after(box); else form.prepend(box);
 }
@@ -220,8 +223,9 @@ export function startDialogs() {
   on("click", "[data-popup]", menu);
   on("click", ".dialog-foot [data-close], .close", (link) => { const form = link.closest("form"); if (form) forget(form); });
   on("click", "[data-close]", (link, event) => { if (dialog.open) { event.preventDefault(); close(); } });
+  on("click", "[data-do='seen']", () => find("#note").hidePopover());
   on("click", "[data-copy]", (button, event) => { event.preventDefault(); copy(button); });
-  on("click", ".person, .look", (details, event) => { event.stopPropagation(); });
+  on("click", ".drop", (details, event) => { event.stopPropagation(); });
   on("submit", "form[data-act]", act);
   document.addEventListener("submit", (event) => { if (dialog.contains(event.target) && event.target.method === "post" && !event.target.matches("[data-plain]")) inDialog(event.target, event); });
   on("submit", "form[data-bulk]", (form, event) => {
@@ -233,7 +237,7 @@ export function startDialogs() {
   on("input", "form[data-command] *", (field) => { const form = field.closest("form"); draft(form); compose(form); ends(form); });
   on("change", "form[data-command] *", (field) => { const form = field.closest("form"); compose(form); ends(form); });
   dialog.addEventListener("click", (event) => { if (event.target === dialog) close(); });
-  dialog.addEventListener("close", () => { body.replaceChildren(); back(); if (came) { show(came); came = null; } });
+  dialog.addEventListener("close", () => { if (find("[data-news]", body)) location.reload(); body.replaceChildren(); back(); if (came) { show(came); came = null; } });
   document.addEventListener("came", (event) => tell(event.detail));
   popup.addEventListener("keydown", (event) => {
     const items = all("a, button", popup), at = items.indexOf(document.activeElement);
@@ -244,10 +248,10 @@ export function startDialogs() {
   });
   popup.addEventListener("toggle", (event) => { if (event.newState === "closed" && popup.contains(document.activeElement)) back(); });
   document.addEventListener("click", (event) => {
-    for (const details of all(".person[open], .look[open]")) if (!details.contains(event.target)) details.open = false;
+    for (const details of all(".drop[open]")) if (!details.contains(event.target)) details.open = false;
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") for (const details of all(".person[open], .look[open]")) { details.open = false; find("summary", details).focus(); }
+    if (event.key === "Escape") for (const details of all(".drop[open]")) { details.open = false; find("summary", details).focus(); }
   });
   arrived(find("#main"));
 }

@@ -1,6 +1,6 @@
 // The list of machines: rows that change in place, a search that answers while one types, and a selection.
 
-import { all, announce, fetchPart, find, kept, morph, on, parse } from "./page.js";
+import { all, announce, fetchPart, find, isGivenBack, kept, morph, notify, on, parse } from "./page.js";
 import { follow } from "./live.js";
 import { localise } from "./times.js";
 
@@ -12,7 +12,7 @@ const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "bas
 /** Rows as they are now; those with `data-gone` have left. */
 export function rows(html) {
   const table = find("table.pool");
-  if (!table) { if (html.trim()) document.dispatchEvent(new Event("wanted")); return; }
+  if (!table) { if (html.trim() && !find("#q-problem")) document.dispatchEvent(new Event("wanted")); return; }
   for (const row of all("tr", parse(`<table><tbody>${html}</tbody></table>`))) {
     const mine = document.getElementById(row.id);
     if (row.dataset.gone !== undefined) { tell(mine, null); mine?.remove(); } else put(table, mine, row);
@@ -60,7 +60,8 @@ function tell(mine, row) {
   const was = mine?.dataset.group === "mine", is = row?.dataset.group === "mine";
   const name = (row ?? mine)?.dataset.name;
   if (is && !was && mine) announce(`${name} is yours.`);
-  if (was && !is) announce(`${name} is no longer yours.`);
+  if (was && !is && isGivenBack(name)) announce(`${name} is no longer yours.`);
+  if (was && !is && !isGivenBack(name)) notify(`${name} is no longer yours.`, `/m/${encodeURIComponent(name)}/history`, "What happened");
   if (was && is && mine.dataset.state !== row.dataset.state) announce(`${name}: ${find(".state .word", row).textContent}.`);
 }
 

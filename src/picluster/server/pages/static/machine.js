@@ -67,6 +67,7 @@ function draw() {
   drawn = [];
   figure.replaceChildren();
   figure.setAttribute("aria-label", series.sentence);
+  figure.classList.add("drawn");
   if (!series.at.length) { figure.append(paragraph(series.sentence)); return; }
   const under = figure.appendChild(document.createElementNS(SVG, "svg"));
   under.setAttribute("class", "behind");

@@ -18,6 +18,27 @@ export function announce(text) {
   requestAnimationFrame(() => { region.textContent = text; });
 }
 
+/** Said until it has been seen, above whatever is open: what one would want to know when one comes back. */
+export function notify(text, href, word) {
+  const note = find("#note"), link = find("a", note);
+  note.hidePopover?.();
+  note.showPopover?.(); // a status has to be there before its words are
+  find("span", note).textContent = text;
+  Object.assign(link, { href, textContent: word });
+}
+
+const OWN_MS = 10_000; // longer than the stream takes to tell what one has done oneself
+const own = new Map();
+
+/** A form was sent from this window to this address. */
+export const acted = (address) => own.set(address, Date.now());
+
+/** Whether it was given back from here. */
+export function isGivenBack(name) {
+  const ways = ["/bulk", `/m/${encodeURIComponent(name)}/unlock`, `/m/${encodeURIComponent(name)}/delete`];
+  return ways.some((address) => Date.now() - (own.get(address) ?? 0) < OWN_MS);
+}
+
 /** A part of a page as text: {ok, status, html, redirect, at}. Never throws; no answer at all is status 0. */
 export async function fetchPart(url, options = {}) {
   const late = setTimeout(() => busy(true), 400);
@@ -41,10 +62,12 @@ function busy(is) {
   if (!is && line) line.remove();
 }
 
-/** Elements of a piece of HTML; table rows need a table around them to be read as such. */
+/** Elements of a piece of HTML; table rows need a table around them to be read as such. What is for pages without script
+    goes: a template is read as if there were none, and what stands in it would come to life. */
 export function parse(html) {
   const template = document.createElement("template");
   template.innerHTML = html;
+  for (const other of all("noscript", template.content)) other.remove();
   return template.content;
 }
 
