@@ -124,13 +124,12 @@ def test_who_waits_for_a_machine_sees_so_in_its_row(
     api: Api, board: Board, user: Browser, operator: Browser
 ) -> None:
     """And in its card; the place is the one in the whole queue."""
-    lease = held(api, board, operator)
+    held(api, board, operator)
     assert "Wait for it" in words(user.see(f"/?q={board.name}"))
     wait_for(user, board)
     for path in (f"/?q={board.name}", f"/m/{board.name}"):
         assert "You wait, 1st" in words(user.see(path))
     assert "You wait" not in words(operator.see(f"/?q={board.name}"))
-    api.delete(lease)
 
 
 def test_waiting_twice_for_a_machine_is_one_place(
@@ -175,3 +174,21 @@ def test_the_holder_is_shown_lines_that_use_the_lease_one_has(
     assert f"picluster exec {board.name} --" in mine
     assert mine.count(f"picluster unlock {board.name}") == 2, "before Python, and before pytest"
     assert f"picluster unlock {board.name}" not in others
+
+
+# Out of service afterwards
+
+
+def test_draining_what_somebody_has_stands_in_its_row(
+    api: Api, board: Board, user: Browser, operator: Browser
+) -> None:
+    """For everybody, at once; when it is free, the page says who did it, when and why."""
+    held(api, board, user)
+    operator.send(f"/m/{board.name}/drain", reason="new fan")
+    for who in (user, operator):
+        assert "left · drained after this" in words(who.see(f"/?q={board.name}"))
+    user.send(f"/m/{board.name}/unlock")
+    told = words(user.see(f"/m/{board.name}"))
+    assert re.search(rf"{operator.name} took {board.name} out of service, \d+ \w+ \d+, \d\d:\d\d UTC", told)
+    assert "New fan" in told
+    assert "knows why" not in told

@@ -36,7 +36,7 @@ TO_DO = {
     "quarantined": "Its health says since when. Mend it, or put it back as it is.",
     "attention": "Somebody has to look at it before others get it.",
     "pending": "Compare its host key with what stands on the board, then let it in.",
-    "drained": "Whoever took it out of service knows why; an operator puts it back.",
+    "drained": "An operator puts it back.",
 }
 """What comes next for a machine that nobody has, by its state; the rules see to the others."""
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from picluster.pool.health import number
-from picluster.pool.model import Machine
+from picluster.pool.model import Event, Machine
 from picluster.server.context import Context
 from picluster.server.http import encode
 from picluster.server.pages import past, series
@@ -24,7 +24,7 @@ from picluster.server.pages.gzipped import compressed
 from picluster.server.pages.identity import identity, memory_bytes
 from picluster.server.pages.lease_card import lease_card
 from picluster.server.pages.rows import HOT_C, labels_of, model_of, ssh_line, system_of
-from picluster.server.pages.sentences import HIGHLIGHTS, told
+from picluster.server.pages.sentences import HIGHLIGHTS, Told, tell, told
 from picluster.server.pages.series import SPANS, USUAL, Series, Span
 from picluster.server.pages.viewer import Viewer, known_viewer, viewer_of
 from picluster.server.pages.ways import Way, ways
@@ -112,8 +112,13 @@ async def _tab(
         template,
         viewer=viewer,
         **_common(context, machine, viewer, tab),
+        taken_out=_told(await asyncio.to_thread(past.taken_out, context.store, machine)),
         **await more(request, context, machine, viewer),
     )
+
+
+def _told(event: Event | None) -> Told | None:
+    return tell(event) if event else None
 
 
 def _common(context: Context, machine: Machine, viewer: Viewer, tab: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from picluster.pool.model import Event, Lease, Machine
+from picluster.pool.model import Event, Lease, Machine, Service
 from picluster.store import HistoryQuery, Store
 from picluster.wire import text_problem
 
@@ -129,6 +129,15 @@ def _once(found: Iterable[Stay]) -> list[Stay]:
     for stay in found:
         by_address.setdefault(stay.address, stay)
     return list(by_address.values())
+
+
+def taken_out(store: Store, machine: Machine) -> Event | None:
+    """Who took it out of service as it is now, and when; None of one that is in service, or when nobody remembers."""
+    if machine.service is Service.IN_SERVICE:
+        return None
+    kind = f"machine.{machine.service.value}"
+    found = store.history(HistoryQuery(machine=machine.name, kind=kind, limit=1))
+    return found[0] if found else None
 
 
 def forgotten(store: Store, name: str) -> Event | None:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from picluster.pool.explain import CLEANING, FREE, OFFLINE, SET_ASIDE, ahead
 from picluster.pool.health import number
-from picluster.pool.model import Lease, Machine, Mode
+from picluster.pool.model import Lease, Machine, Mode, Service
 from picluster.server.context import Context
 from picluster.server.pages import svg
 from picluster.server.pages.endings import SOON_S, renews_itself
@@ -65,6 +65,8 @@ class Holding:
     ends_us: int
     since_us: int
     soon: bool
+    afterwards: str = ""
+    """What is decided for the time after it, behind the rest of it: `drained after this`."""
 
 
 def model_of(machine: Machine) -> str:
@@ -175,7 +177,7 @@ class Rows:
             group=self.group(machine, viewer),
             model=model_of(machine),
             system=system_of(machine),
-            holding=self.holding(lease),
+            holding=self.holding(lease, machine),
             story=self.story(machine, lease),
             action=self.action(machine, lease, viewer),
             viewer=viewer,
@@ -190,8 +192,8 @@ class Rows:
     def state(self, machine: Machine, viewer: Viewer) -> StateWord:
         return STATES[self._glance.now.state(machine.name, viewer.name)]
 
-    def holding(self, lease: Lease | None) -> Holding | None:
-        """None for a machine that nobody has."""
+    def holding(self, lease: Lease | None, machine: Machine | None = None) -> Holding | None:
+        """None for a machine that nobody has; of a given one with what comes afterwards."""
         if lease is None:
             return None
         left = expires_in_s(self._context.view, self._context.settings.policy, lease)
@@ -205,6 +207,7 @@ class Rows:
             ends_us=now_us + int((left or 0.0) * 1e6),
             since_us=lease.granted_us,
             soon=shape == "fixed" and (left or 0.0) < SOON_S,
+            afterwards=_afterwards(machine) if machine else "",
         )
 
     def story(self, machine: Machine, lease: Lease | None) -> tuple[Any, Any]:
@@ -332,6 +335,12 @@ class Rows:
         return (
             f'{ticks}<span class="seen{" gone" if offline else ""}">{ticking(heard.heard_us, now_us)}</span>'
         )
+
+
+def _afterwards(machine: Machine) -> str:
+    if machine.service is Service.IN_SERVICE:
+        return ""
+    return f"{STATES[machine.service.value].word.lower()} after this"
 
 
 def machine_reason(machine: Machine) -> str:
