@@ -9,7 +9,7 @@ from tests.postgres import PostgresServer
 from tests.simulation.world import World
 
 STEPS = 1_000
-CHUNKS, SEEDS_PER_CHUNK = 25, 4
+CHUNKS, SEEDS_PER_CHUNK = 10, 4
 LONG_CHUNKS, SEEDS_PER_LONG_CHUNK = 20, 50
 POSTGRES_SEEDS, POSTGRES_STEPS = 4, 400
 """A turn there takes several times as long."""
