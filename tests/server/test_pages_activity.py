@@ -43,6 +43,7 @@ def sentences(page: httpx2.Response) -> list[str]:
         ("since=soon", "since: &#39;soon&#39; is no day."),
         ("until=2026-13-01", "is no day"),
         ("since=2026-10-31&zone=x", "is no day"),
+        ("since=2026-10-31&until=2026-10-30", "From is a later day than To."),
         ("kind=lease.eaten", "is nothing that happens here"),
         ("after=x", "after: must be a whole number."),
         ("after=99999999999999999999", "after: must be a whole number."),

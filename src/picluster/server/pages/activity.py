@@ -83,12 +83,15 @@ def wanted(form: Form) -> Wanted:
         if problem := text_problem(text):
             raise Malformed(f"{name}: {problem}", field=name)
     kind = typed["kind"]
+    since_us, until_us = _day_us(typed, "since"), _day_us(typed, "until", end=True)
+    if since_us and until_us and since_us >= until_us:
+        raise Malformed("From is a later day than To.", "Change one of the two.", field="since")
     query = HistoryQuery(
         machine=typed["machine"],
         holder=typed["holder"],
         kinds=_kinds(kind),
-        since_us=_day_us(typed, "since"),
-        until_us=_day_us(typed, "until", end=True),
+        since_us=since_us,
+        until_us=until_us,
         before=_number(typed["after"], "after"),
         limit=ON_A_PAGE,
     )
