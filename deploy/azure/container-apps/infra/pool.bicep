@@ -50,6 +50,29 @@ var keySettings = empty(sharedKey) ? [] : [
   }
 ]
 
+// azd makes the app before it has built the image, with one that stands in for it and answers at another port: the
+// platform's own checks do until `azd provision` is run again.
+var standsIn = contains(image, 'quickstart')
+var probes = standsIn ? [] : [
+  {
+    type: 'Liveness'
+    httpGet: {
+      path: '/healthz'
+      port: 1337
+    }
+    periodSeconds: 10
+    timeoutSeconds: 5
+  }
+  {
+    type: 'Readiness'
+    httpGet: {
+      path: '/readyz'
+      port: 1337
+    }
+    periodSeconds: 5
+  }
+]
+
 resource logs 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
   name: 'picluster-${token}'
   location: location
@@ -158,25 +181,7 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
             memory: '1Gi'
           }
           env: concat(settings, keySettings)
-          probes: [
-            {
-              type: 'Liveness'
-              httpGet: {
-                path: '/healthz'
-                port: 1337
-              }
-              periodSeconds: 10
-              timeoutSeconds: 5
-            }
-            {
-              type: 'Readiness'
-              httpGet: {
-                path: '/readyz'
-                port: 1337
-              }
-              periodSeconds: 5
-            }
-          ]
+          probes: probes
         }
       ]
       scale: {
