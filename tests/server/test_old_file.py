@@ -36,6 +36,13 @@ def test_only_a_lock_is_a_lock(command: str | None) -> None:
     assert read_back.lock is None
 
 
+def test_any_value_may_be_null() -> None:
+    """As in the protocol; but an address is what a machine is known by."""
+    nothing = dict.fromkeys((*BOARD, *LOCK, "Platform", "Temperature", "SystemLoad", "Comment"))
+    (command,) = commands([{**nothing, "IpAddress": "10.0.0.1"}], None)
+    assert (command.report.address, command.lock, command.heard_us) == ("10.0.0.1", None, 0)
+
+
 def test_locks_end_as_the_operator_has_set() -> None:
     (command,) = commands([{**BOARD, **LOCK}], 3600.0)
     assert command.lock is not None and command.lock.ttl_s == 3600.0

@@ -74,18 +74,22 @@ def commands(records: Iterable[Any], ttl_s: float | None) -> list[MoveIn]:
     found: dict[str, MoveIn] = {}
     problems: dict[str, str] = {}
     for number, record in enumerate(records, 1):
-        where = f"record {number}"
         try:
             command = _command(record, ttl_s)
-            if command.report.address in found:
-                raise Malformed(f"IpAddress: {command.report.address} is in an earlier record, too")
-            found[command.report.address] = command
+            _add(found, command)
         except Malformed as problem:
-            problems[where] = problem.message
+            problems[f"record {number}"] = problem.message
     if problems:
         message = "; ".join(f"{where}: {what}" for where, what in problems.items())
         raise Malformed(message, "Correct these records in the file, and import it again.", fields=problems)
     return list(found.values())
+
+
+def _add(found: dict[str, MoveIn], command: MoveIn) -> None:
+    address = command.report.address
+    if address in found:
+        raise Malformed(f"IpAddress: {address} is in an earlier record, too")
+    found[address] = command
 
 
 def _command(record: Any, ttl_s: float | None) -> MoveIn:
@@ -96,7 +100,7 @@ def _command(record: Any, ttl_s: float | None) -> MoveIn:
 
 
 def _heard_us(record: Mapping[str, Any]) -> int:
-    heard_ms = record.get("LastHeartbeat", 0)
+    heard_ms = record.get("LastHeartbeat") or 0
     if isinstance(heard_ms, bool) or not isinstance(heard_ms, int) or not 0 <= heard_ms < 2**43:
         raise Malformed("LastHeartbeat: must be milliseconds since 1970")
     return heard_ms * 1000
