@@ -80,7 +80,9 @@ LAYERS = {
         others=STDLIB | {"httpx2", "platformdirs"},
         only_in=dict.fromkeys(HTTP, ("picluster.client.sync", "picluster.client.aio")),
     ),
-    "picluster.joining": Layer(others=PURE | {"shlex", "importlib.resources.files"}),
+    "picluster.joining": Layer(
+        ours=["picluster.pool.selector"], others=PURE | {"shlex", "importlib.resources.files"}
+    ),
     "picluster.agent": Layer(),
     "picluster.runner": Layer(
         ours=["picluster.client", "picluster.wire", "picluster.errors", VERSION],

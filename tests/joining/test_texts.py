@@ -85,6 +85,12 @@ def test_a_line_that_is_two_is_told_to_no_board(field: str, bad: str) -> None:
         Invitation(**{"url": "https://lab", "token": TOKEN, field: bad})
 
 
+@pytest.mark.parametrize("labels", ["state=free", "camera,Name=zzz", " tag "])
+def test_a_label_that_searches_take_for_something_else_is_told_to_no_board(labels: str) -> None:
+    with pytest.raises(ValueError, match="is a word of the search itself"):
+        Invitation("https://lab", TOKEN, labels=labels)
+
+
 @pytest.mark.parametrize(
     "url",
     [

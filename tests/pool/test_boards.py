@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from picluster.errors import Conflict, Held, NotAllowed
+from picluster.errors import Conflict, Held, Malformed, NotAllowed
 from picluster.pool.boards import plain
 from picluster.pool.commands import Beat, Hear, UpdateAddress
 from picluster.pool.model import Actor, Heard, Mode, OnReboot, Presence, Role, Service
@@ -263,6 +263,15 @@ def test_a_user_may_comment_and_nothing_else(day: Day) -> None:
         with pytest.raises(NotAllowed):
             day.amend("advisory", "ann", comment="x", **change)
     assert day.machine("advisory").comment == "loud fan"
+
+
+@pytest.mark.parametrize("key", ["state", "Name", "tag", "temp"])
+def test_no_label_is_called_like_a_key_of_the_search(day: Day, key: str) -> None:
+    """It would stand in the row, and nobody would find the board by it. One that is there already can be taken away."""
+    with pytest.raises(Malformed, match=f"labels: {key} is a word of the search itself"):
+        day.amend("advisory", labels={"rack": "b", key: "free"})
+    assert day.machine("advisory").all_labels == {}
+    day.amend("advisory", labels={key: None})
 
 
 def test_labels_of_people_win_over_those_of_the_board_and_can_be_removed(day: Day) -> None:

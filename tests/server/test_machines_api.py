@@ -139,6 +139,18 @@ def test_labels_are_added_changed_and_removed(api: Api, board: Board) -> None:
     ]
 
 
+def test_a_label_that_searches_take_for_something_else_is_refused_and_not_reported(
+    api: Api, board: Board
+) -> None:
+    """Of a board, which has nobody to read a refusal, it is not taken over; the rest of its report is."""
+    refusal = api.patch(f"machines/{board.name}", {"labels": {"state": "free", "name": "zzz"}})
+    assert refusal.status_code == 400
+    told = "labels: name, state are words of the search itself, and no label would be found by it."
+    assert refusal.json()["error"]["message"] == told
+    board.beat(labels={"state": "free", "hat": "sense"})
+    assert api.machine(board.name)["labels"] == {"hat": "sense"}
+
+
 def test_a_comment_is_free_to_all_users(api: Api, board: Board) -> None:
     path, ann = f"machines/{board.name}", api.token("user", "ann")
     for comment in ("🥧 \n<b>", ""):

@@ -12,6 +12,8 @@ from functools import cache
 from importlib.resources import files
 from textwrap import indent
 
+from picluster.pool.selector import label_problem
+
 HOST = r"(?:[a-z0-9][a-z0-9._-]{0,252}|\[[0-9a-f:.]{2,45}\])(?::[0-9]{1,5})?"
 ORIGIN = re.compile(rf"https?://{HOST}", re.IGNORECASE)
 """What may be written into a script that runs as root, whoever sent it as the name of this service."""
@@ -41,6 +43,8 @@ class Invitation:
             raise ValueError(f"{self.url!r} is no address; it looks like https://lab")
         if not all(text.isprintable() for text in (self.token, self.name, self.labels)):
             raise ValueError("what a board is told is one line each")
+        if problem := label_problem(label.partition("=")[0].strip() for label in self.labels.split(",")):
+            raise ValueError(f"labels: {problem}")
 
     @property
     def script_url(self) -> str:

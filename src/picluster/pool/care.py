@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from picluster.errors import Conflict, NotAllowed, NotFound
+from picluster.errors import Conflict, Malformed, NotAllowed, NotFound
 from picluster.pool import enrolment, leases
 from picluster.pool.commands import Amend, Forget, ForgetAddress, NotePower
 from picluster.pool.ledger import Ledger
 from picluster.pool.model import Actor, Machine, Mode, Role, Service
+from picluster.pool.selector import label_problem
 
 
 def amend(ledger: Ledger, change: Amend) -> Machine:
@@ -22,6 +24,7 @@ def amend(ledger: Ledger, change: Amend) -> Machine:
         raise NotAllowed(
             "Labels and service are changed by operators.", "Ask an operator; a comment is free to all users."
         )
+    _may_be_called(key for key, value in change.labels.items() if value is not None)
     labels = {**machine.labels, **change.labels}
     new = replace(
         machine,
@@ -44,6 +47,12 @@ def amend(ledger: Ledger, change: Amend) -> Machine:
         lease = ledger.roster.leases[machine.lease]
         leases.end(ledger, lease, "evicted", change.by, reason=change.reason or machine.reason)
     return ledger.roster.machines[machine.name]
+
+
+def _may_be_called(keys: Iterable[str]) -> None:
+    """Raises `Malformed` for a label that searches would take for something else."""
+    if problem := label_problem(keys):
+        raise Malformed(f"labels: {problem}.", "Call it by another word.", field="labels")
 
 
 def _looked_after(ledger: Ledger, machine: Machine) -> Machine:

@@ -86,6 +86,20 @@ _LABEL_INSTEAD: Final = "Give the machines a label and ask for that."
 _Values = tuple[str, ...]
 
 
+def built_in(key: str) -> bool:
+    """Whether the language means something by this key itself: a label called so would never be found by it."""
+    return key.casefold() in _BUILT_IN_KEYS
+
+
+def label_problem(keys: Iterable[str]) -> str:
+    """What is wrong with labels that are to be called so; empty if nothing."""
+    taken = [key for key in keys if built_in(key)]
+    if not taken:
+        return ""
+    words = "is a word" if len(taken) == 1 else "are words"
+    return f"{_listed(taken)} {words} of the search itself, and no label would be found by it"
+
+
 # --- What is asked about ------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from picluster.errors import Malformed, NotAllowed, PiclusterError, Unavailable
 from picluster.pool.boards import plain
 from picluster.pool.commands import Beat, Report
 from picluster.pool.model import Actor, Heard, Machine, Role
+from picluster.pool.selector import built_in
 from picluster.server.access.gate import require
 from picluster.server.context import Context
 from picluster.server.http import client_address, encode, header, read_body, send_error, send_json
@@ -146,7 +147,7 @@ def _report(said: BeatRequest, *, knows: bool) -> Report:
         boot_id=said.boot_id,
         seq=said.seq,
         facts=facts,
-        labels={key: value[:LONGEST_REPORTED] for key, value in said.labels.items()},
+        labels={key: value[:LONGEST_REPORTED] for key, value in said.labels.items() if not built_in(key)},
         host_keys=said.host_keys,
         ssh_user=said.ssh_user,
         ssh_port=said.ssh_port,
