@@ -86,6 +86,9 @@ def test_nothing_has_to_be_compiled_for_the_image(machine: str) -> None:
         ({}, "http://127.0.0.1:1337/healthz"),
         ({"PORT": "80"}, "http://127.0.0.1:80/healthz"),
         ({"PORT": "80", "PICLUSTER_PORT": "81"}, "http://127.0.0.1:81/healthz"),
+        ({"PICLUSTER_HOST": "0.0.0.0"}, "http://127.0.0.1:1337/healthz"),
+        ({"PICLUSTER_HOST": "10.0.0.9"}, "http://10.0.0.9:1337/healthz"),
+        ({"PICLUSTER_HOST": "fd00::9"}, "http://[fd00::9]:1337/healthz"),
         ({"PICLUSTER_TLS_CERT": "/cert.pem"}, "https://127.0.0.1:1337/healthz"),
     ],
 )
