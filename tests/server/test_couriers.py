@@ -148,6 +148,29 @@ def test_who_is_no_courier_any_more_sends_nothing_more() -> None:
     story(tell)
 
 
+def test_what_another_has_told_meanwhile_is_not_told_again() -> None:
+    """Two processes read the same news; one of them has told them all before the other one gets its turn."""
+
+    async def tell(desk: Desk) -> None:
+        ask, beaten = desk.context.coordinator.ask, []
+
+        async def late(command: Command) -> Any:
+            if isinstance(command, TakeUp) and not beaten:
+                beaten.append(command)
+                await ask(TakeUp("hook", "another", 60.0))
+                await ask(Tell("hook", "another", desk.context.view.revision, (), delivered=1))
+            return await ask(command)
+
+        desk.context.coordinator.ask = late  # type: ignore[method-assign]
+        await desk.happens("one")
+        await until(lambda: bool(beaten) and desk.webhook.courier == desk.context.couriers.id)
+        await desk.happens("two")
+        await until(lambda: desk.webhook.delivered == 2)
+        assert desk.sent == ["two"]
+
+    story(tell)
+
+
 def test_a_webhook_that_is_paused_in_the_middle_is_told_no_more() -> None:
     async def tell(desk: Desk) -> None:
         async def pausing() -> Outcome:

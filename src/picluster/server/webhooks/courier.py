@@ -79,12 +79,11 @@ class Couriers:
     async def stop(self) -> None:
         """Let what is under way arrive, if it does so soon."""
         tasks = [one.task for one in self._rounds.values() if one.task]
-        if self._going is not None:
-            self._going.cancel()
         for one in self._rounds.values():
             one.bell.set()
         if tasks:
             await asyncio.wait(tasks, timeout=LAST_WORDS_S)
+        tasks += [self._going] if self._going else []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -112,7 +111,7 @@ class Couriers:
 
 
 @dataclass(slots=True)
-class Report:
+class Progress:
     """What has come of it since it was said last."""
 
     cursor: int
@@ -193,10 +192,12 @@ class Round:
     # Telling
 
     async def _tell(self, webhook: Webhook, news: Sequence[News], cursor: int) -> float | None:
-        """All of it, in order, until something is in the way. Raises `Conflict` when another process does it."""
-        await self._claim()
-        report = Report(webhook.cursor, webhook.failures)
-        rest, most = list(news), MANNERS[webhook.kind].most
+        """All of it, in order, until something is in the way. Raises `Conflict` when another process does it; what that
+        has done between our look and our turn is not done again."""
+        webhook = await self._claim()
+        report = Progress(webhook.cursor, webhook.failures)
+        rest = [one for one in news if one.event.revision > webhook.cursor]
+        most = MANNERS[webhook.kind].most
         while rest and self._still(webhook):
             if not await self._keep_claim(report):
                 return REST_S
@@ -226,7 +227,7 @@ class Round:
         headers, body = request(webhook.kind, webhook.secret, batch, self._context.wall_us())
         return await self._couriers.post.send(webhook.url, headers, body)
 
-    def _weigh(self, report: Report, batch: Sequence[News], outcome: Outcome) -> float | None:
+    def _weigh(self, report: Progress, batch: Sequence[News], outcome: Outcome) -> float | None:
         """What it means: None to go on, or how long to wait before the same is tried again."""
         report.failures = 0 if outcome.arrived else report.failures + 1
         state = DELIVERED if outcome.arrived else self._patient(batch, outcome, report.failures)
@@ -254,19 +255,22 @@ class Round:
     def _claim_s(self) -> float:
         return self._context.settings.webhook_timeout_s + CLAIM_SPARE_S
 
-    async def _claim(self) -> None:
+    async def _claim(self) -> Webhook:
+        """The webhook as it is now that nobody else tells it."""
         asked = self._couriers.monotonic()
-        await self._context.coordinator.ask(TakeUp(self.name, self._couriers.id, self._claim_s))
+        command = TakeUp(self.name, self._couriers.id, self._claim_s)
+        webhook: Webhook = await self._context.coordinator.ask(command)
         self._claimed = asked
+        return webhook
 
-    async def _keep_claim(self, report: Report) -> bool:
+    async def _keep_claim(self, report: Progress) -> bool:
         """Say now and then what came of it, which is also how one stays the one; whether there is time for a message."""
         if self._couriers.monotonic() - self._claimed >= LOOK_EVERY_S:
             await self._say(report, for_s=self._claim_s)
         spent_s = self._couriers.monotonic() - self._claimed
         return spent_s + self._context.settings.webhook_timeout_s < self._claim_s
 
-    async def _say(self, report: Report, *, pause_s: float = 0.0, for_s: float = 0.0) -> None:
+    async def _say(self, report: Progress, *, pause_s: float = 0.0, for_s: float = 0.0) -> None:
         asked = self._couriers.monotonic()
         await self._context.coordinator.ask(
             Tell(
