@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from picluster.pool.model import Lease, LeaseState, Machine, PoolState, Presence, Service
+from picluster.pool.model import Lease, LeaseState, Machine, Mode, PoolState, Presence, Service
 from picluster.server.pages.overview import Glance, Overview
 from picluster.server.view import View
 
@@ -39,6 +39,20 @@ def from_scratch(pool: Pool) -> Overview:
     for name in pool.view.roster.machines:
         fresh.look_at(pool.view.roster, name)
     return fresh
+
+
+def test_what_has_just_joined_needs_nobody_yet() -> None:
+    """It is awaited, not lost; and what came over from the first service has beaten there, and is away."""
+    pool = Pool()
+    pool.publish(
+        machine("new", seen_epoch=0, presence=Presence.OFFLINE),
+        machine("moved-in", seen_epoch=0, presence=Presence.OFFLINE, mode=Mode.LEGACY),
+        machine("lost", presence=Presence.OFFLINE),
+    )
+    now = pool.glance.now
+    assert [now.states[name] for name in ("new", "moved-in", "lost")] == ["joining", "offline", "offline"]
+    counts = {key: count for key, _, _, count in now.chips("ann")}
+    assert (counts["offline"], counts["attention"]) == (3, 2)
 
 
 def test_a_hundred_random_changes_and_it_is_as_if_counted_anew() -> None:

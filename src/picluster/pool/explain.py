@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from picluster.pool.model import Lease, LeaseState, Machine, Presence, Service
+from picluster.pool.model import Lease, LeaseState, Machine, Mode, Presence, Service
 from picluster.pool.roster import Group, Roster, order_of
 
 FREE, LOCKED, OFFLINE, CLEANING, SET_ASIDE = "free", "locked", "offline", "cleaning", "set_aside"
@@ -27,6 +27,11 @@ def state_of(roster: Roster, machine: Machine) -> str:
 def present(roster: Roster, machine: Machine) -> bool:
     """Whether it has been heard lately, in this epoch; it may be locked or drained all the same."""
     return machine.presence is Presence.ONLINE and machine.seen_epoch == roster.epoch
+
+
+def is_awaited(machine: Machine) -> bool:
+    """Whether it has joined, and not beaten yet; what came over from the first service has beaten there."""
+    return machine.seen_epoch == 0 and machine.mode is not Mode.LEGACY
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from picluster.pool.explain import OFFLINE, ahead, present, state_of, why_waiting
+from picluster.pool.explain import OFFLINE, ahead, is_awaited, present, state_of, why_waiting
 from picluster.pool.model import Event, Lease, LeaseState, Machine, Mode, Sample, Token
 from picluster.pool.policy import Policy
 from picluster.pool.selector import Facts, facts_of
@@ -21,6 +21,9 @@ from picluster.wire import (
 
 ME = "me"
 """In a search, whoever asks."""
+
+JOINING = "joining"
+"""In a search and on pages, what has joined and not beaten yet; elsewhere it is offline like others."""
 
 
 def expires_in_s(view: View, policy: Policy, lease: Lease) -> float | None:
@@ -118,7 +121,7 @@ def _on_machine(view: View, policy: Policy, lease: Lease) -> LeaseOnMachine:
 
 def search_facts(view: View, machine: Machine, me: str = "") -> Facts:
     """What a search may ask of a machine: the stable facts, and how it is just now. `user:me` is what `me` holds; a
-    machine that went while somebody had it is both locked and offline."""
+    machine that went while somebody had it is both locked and offline, one that has not beaten yet offline and joining."""
     heard = view.heard.get(machine.name)
     telemetry = heard.telemetry if heard else {}
     lease = view.roster.leases.get(machine.lease)
@@ -131,7 +134,7 @@ def search_facts(view: View, machine: Machine, me: str = "") -> Facts:
         numbers["load"] = float(load[0])
     now = facts_of(
         texts={
-            "state": (state_of(view.roster, machine), "" if present(view.roster, machine) else OFFLINE),
+            "state": _states(view, machine),
             "user": (lease.holder, ME if lease.holder == me else "") if lease else "",
             "job": lease.job if lease else "",
             "comment": machine.comment,
@@ -142,6 +145,11 @@ def search_facts(view: View, machine: Machine, me: str = "") -> Facts:
     return Facts(
         texts={**stable.texts, **now.texts}, numbers={**stable.numbers, **now.numbers}, words=stable.words
     )
+
+
+def _states(view: View, machine: Machine) -> tuple[str, ...]:
+    away = () if present(view.roster, machine) else (OFFLINE,)
+    return (state_of(view.roster, machine), *away, *((JOINING,) if is_awaited(machine) else ()))
 
 
 def beat_answer(view: View, policy: Policy, machine: Machine, beat_s: float, orders: str) -> BeatAnswer:

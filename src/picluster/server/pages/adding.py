@@ -29,6 +29,7 @@ from picluster.server.pages.join_tokens import Shown
 from picluster.server.pages.rows import model_of
 from picluster.server.pages.viewer import Viewer, viewer_of
 from picluster.server.pages.words import STATES
+from picluster.server.present import JOINING
 from picluster.server.v1.common import InContext
 from picluster.wire import MOST_USES
 
@@ -214,7 +215,7 @@ def _arrival(context: Context, machine: Machine, at_us: int, viewer: Viewer) -> 
         "at_us": at_us,
         "beaten": beaten,
         "model": model_of(machine),
-        "state": rows.state(machine, viewer) if beaten else STATES["cleaning"],
+        "state": rows.state(machine, viewer) if beaten else STATES[JOINING],
         "beats": Markup(rows.cells(machine.name)[2]),  # noqa: S704  made of our own drawings and numbers
         "action": rows.action(machine, lease, viewer) if beaten else None,
     }

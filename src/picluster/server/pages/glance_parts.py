@@ -9,6 +9,7 @@ from picluster.server.context import Context
 from picluster.server.pages.overview import MOST_CELLS, by_rack
 from picluster.server.pages.viewer import Viewer
 from picluster.server.pages.words import many, ticking
+from picluster.server.present import JOINING
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ ORDER = (
     "locked",
     "set_aside",
     "cleaning",
+    JOINING,
     "quarantined",
     "attention",
     "offline",

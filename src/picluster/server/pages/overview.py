@@ -9,11 +9,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from picluster.pool.explain import CLEANING, LOCKED, OFFLINE, SET_ASIDE, present, state_of
+from picluster.pool.explain import CLEANING, LOCKED, OFFLINE, SET_ASIDE, is_awaited, present, state_of
 from picluster.pool.model import Lease, LeaseState, Machine, Row
 from picluster.pool.roster import Roster, name_in
 from picluster.server.pages.endings import Endings, fixed_end_s
 from picluster.server.pages.words import person, shown
+from picluster.server.present import JOINING
 from picluster.server.view import View
 
 MOST_CELLS = 120
@@ -30,15 +31,19 @@ CHIPS = (
     ("locked", "Locked", "state:(locked|cleaning|set_aside) -user:me"),
     ("mine", "Mine", "user:me"),
     ("offline", "Offline", "state:offline"),
-    ("attention", "Attention", "state:(offline|quarantined|pending|attention)"),
+    ("attention", "Attention", "state:(offline|quarantined|pending|attention) -state:joining"),
     ("drained", "Drained", "state:drained"),
 )
 """The filters above the table: key, word, and the search that each stands for."""
 
 
 def condition(roster: Roster, machine: Machine) -> str:
-    """As `state_of`, but whoever looks at a page wants to know first that nobody can reach it, held or not."""
-    return OFFLINE if machine.lease and not present(roster, machine) else state_of(roster, machine)
+    """As `state_of`, but whoever looks at a page wants to know first that nobody can reach it, held or not; and of one
+    that has only just joined, that this is why."""
+    if machine.lease and not present(roster, machine):
+        return OFFLINE
+    state = state_of(roster, machine)
+    return JOINING if state == OFFLINE and is_awaited(machine) else state
 
 
 class Overview:
@@ -68,6 +73,7 @@ class Overview:
             "all": len(self.states),
             "locked": taken + self.held_offline - self.holders[viewer],
             "mine": self.holders[viewer],
+            "offline": self.counts[OFFLINE] + self.counts[JOINING],
             "attention": sum(self.counts[state] for state in ATTENTION),
         }
         found = [(key, word, search, count.get(key, self.counts[key])) for key, word, search in CHIPS]

@@ -23,7 +23,7 @@ from picluster.server.pages.overview import ATTENTION, Glance
 from picluster.server.pages.trends import Trends
 from picluster.server.pages.viewer import Viewer
 from picluster.server.pages.words import STATES, StateWord, moment, ordinal, person, retimed, shown, ticking
-from picluster.server.present import expires_in_s
+from picluster.server.present import JOINING, expires_in_s
 
 WARM_C, HOT_C = 70.0, 80.0
 """From where a temperature is told in amber, and in red: there a Raspberry Pi slows down."""
@@ -230,6 +230,10 @@ class Rows:
             return self._set_aside(machine, now_us)
         if state == OFFLINE:
             return self._offline(machine, lease, now_us)
+        if state == JOINING:
+            return "Waiting for the first beat", ticking(
+                machine.registered_us, now_us, "ago", "joined {} ago"
+            )
         if state == "pending":
             key = machine.claimed_host_keys or machine.host_keys
             return machine_reason(machine) or "Wants to join", fingerprint(

@@ -110,9 +110,10 @@ def _inside(shape: str, left: float) -> Markup:
 
 def pool_cell(name: str, state: str) -> Markup:
     """One machine in the strip of the pool, as a link to it."""
-    said = f"{shown(name, 64)}, {STATES[state].word.lower()}"
+    look = STATES[state]
+    said = f"{shown(name, 64)}, {look.word.lower()}"
     return Markup('<a class="cell st-{}" href="/m/{}" title="{}" aria-label="{}"></a>').format(
-        state, quote(name), said, said
+        look.key, quote(name), said, said
     )
 
 

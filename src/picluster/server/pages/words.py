@@ -41,7 +41,8 @@ STATES = {
         StateWord("drained", "Drained", "player-pause", ring=True),
         StateWord("pending", "Pending", "user-question", ring=True),
     )
-}
+} | {"joining": StateWord("cleaning", "Joining", "refresh")}
+"""By state. What has joined and not beaten yet looks like what is being cleaned: it is a matter of moments."""
 
 
 def span(seconds: float) -> str:
