@@ -137,6 +137,10 @@ class Browser:
     def see(self, path: str) -> httpx2.Response:
         return self._client.get(path)
 
+    def part(self, path: str) -> httpx2.Response:
+        """As the script of a page that is open looks again."""
+        return self._client.get(path, headers={"HX-Request": "true"})
+
     def send(self, path: str, **fields: str) -> httpx2.Response:
         return self._client.post(path, data=fields, headers=self._own)
 

@@ -133,10 +133,10 @@ async def another_token(request: Request, context: InContext) -> Response:
 
 
 async def _shown(request: Request, context: Context, actor: Actor) -> Shown:
-    """The script that looks again is shown the same token, even when it is used up by now."""
+    """Whoever opens the page has a token that is good. The script that looks again is shown the same one, even when it is
+    used up by now, or was made by a process that is no more: a page that is left open makes none."""
     known = context.dashboard.join_tokens
-    same = known.latest(actor.name) if is_part(request) else None
-    return same or await known.fresh(actor)
+    return known.latest(actor.name) if is_part(request) else await known.fresh(actor)
 
 
 def _uses(form: Form) -> int:
@@ -166,7 +166,7 @@ def _page(request: Request, context: Context, shown: Shown, error: PiclusterErro
     form, (system, way) = forms.asked(request), _chosen(forms.asked(request))
     written = ""
     try:
-        written = way.text(_invitation(request, form, shown.text)).rstrip("\n")
+        written = way.text(_invitation(request, form, shown.text)).rstrip("\n") if shown.text else ""
     except Malformed as problem:
         error = error or problem
     viewer, known = viewer_of(request), context.dashboard.join_tokens
@@ -239,6 +239,8 @@ async def invitation(request: Request, context: Context, viewer: Viewer) -> dict
     if not viewer.operates:
         return nothing
     shown = await _shown(request, context, forms.by(request, Role.OPERATOR))
+    if not shown.text:
+        return nothing
     try:
         line = joining.one_line(_invitation(request, Form({}), shown.text)).rstrip("\n")
     except Malformed:
