@@ -17,7 +17,7 @@ from picluster.pool.model import Role, Token
 from picluster.server.access.credentials import digest, new_secret
 from picluster.server.access.gate import WRONG_KEYS_PER_MINUTE, Gate
 from picluster.server.view import View
-from tests.server.conftest import Api, Board, fresh_lease
+from tests.server.conftest import Api, Board, fresh_lease, words
 from tests.service import ADMIN, KEY, ServiceProcess, on_sqlite, service
 
 PASSWORD = "correct horse battery"
@@ -306,6 +306,28 @@ def press(running: ServiceProcess, code: str, **headers: str) -> httpx2.Response
     typed = {"code": code, "name": "ann", "password": PASSWORD, "again": PASSWORD}
     headers = headers or {"Sec-Fetch-Site": "same-origin"}
     return httpx2.post(f"{running.address}/setup", data=typed, headers=headers)
+
+
+def looked_at(running: ServiceProcess, path: str) -> tuple[int, str]:
+    """What somebody without a session reads there."""
+    answer = httpx2.get(f"{running.address}{path}", headers={"Accept": "text/html"})
+    return answer.status_code, words(answer)
+
+
+def test_a_link_that_is_over_says_so_before_anything_is_typed(tmp_path: Path) -> None:
+    """With the way on: to the link that was printed last, or, once there is an admin, to the login."""
+    with service(*on_sqlite(tmp_path), PICLUSTER_ADMIN_TOKEN="") as running:
+        code, printed = link(running), "open the link that the service printed when it started"
+        for path in ("/setup", "/setup?code=pc_setup_nonsense", "/setup?code=%00"):
+            status, told = looked_at(running, path)
+            assert status == 403 and "Nobody is admin yet" in told and printed in told
+            assert "Who are you?" not in told
+        assert printed in looked_at(running, "/login")[1]
+        assert "Who are you?" in looked_at(running, f"/setup?code={code}")[1]
+        assert press(running, code).status_code == 303
+        status, told = looked_at(running, f"/setup?code={code}")
+        assert status == 403 and "There is an admin already" in told and "Log in" in told
+        assert "An admin makes one" in looked_at(running, "/login")[1]
 
 
 def test_the_one_time_link_makes_one_admin(tmp_path: Path) -> None:

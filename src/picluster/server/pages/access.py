@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from picluster.errors import Malformed, PiclusterError
+from picluster.errors import Malformed, NotAllowed, PiclusterError
 from picluster.server.access import sessions
 from picluster.server.access.credentials import Secret
 from picluster.server.context import Context
@@ -84,9 +84,18 @@ async def logout(request: Request, context: InContext) -> Response:
 
 
 @router.get("/setup")
-async def setup_page(request: Request, code: str = "") -> Response:
-    """The one-time link of the first start. Opening it uses nothing up; the button does."""
+async def setup_page(request: Request, context: InContext, code: str = "") -> Response:
+    """The one-time link of the first start, or that it is none any more. Opening it uses nothing up; the button does."""
+    try:
+        context.gate.setup_token(code)
+    except NotAllowed as over:
+        return _over(request, over)
     return page(request, "setup.html", code=code, name="", error=None)
+
+
+def _over(request: Request, over: NotAllowed) -> Response:
+    """Said before anything is typed, with the way on."""
+    return page(request, "setup_over.html", over.status, error=over)
 
 
 @router.post("/setup")
@@ -98,6 +107,8 @@ async def setup(request: Request, context: InContext) -> Response:
         if password != form.raw("again"):
             raise Malformed("again: the two passwords differ.", "Type the same twice.", field="again")
         secret, _ = await sessions.begin_as_first_admin(context, code, name, password, _address(request))
+    except NotAllowed as over:
+        return _over(request, over)
     except PiclusterError as error:
         return page(request, "setup.html", error.status, code=code, name=name, error=error)
     return _inside(request, secret, "/add")

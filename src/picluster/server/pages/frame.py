@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from picluster import __version__
 from picluster.errors import NotAuthenticated, PiclusterError
+from picluster.pool.people import has_admin
 from picluster.server.pages import svg, words
 from picluster.server.pages.glance_parts import parts_of
 from picluster.server.pages.gzipped import compressed
@@ -47,7 +48,14 @@ templates = Environment(
     lstrip_blocks=True,
 )
 templates.globals.update(
-    icon=icon, use=use, symbols=symbols, static_url=static_url, svg=svg, words=words, version=__version__
+    icon=icon,
+    use=use,
+    symbols=symbols,
+    static_url=static_url,
+    svg=svg,
+    words=words,
+    version=__version__,
+    has_admin=has_admin,
 )
 templates.filters.update(span=words.span, shown=words.shown, person=words.person)
 
