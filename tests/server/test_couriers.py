@@ -80,7 +80,7 @@ def story(tell: Callable[[Desk], Awaitable[None]]) -> None:
     async def told() -> None:
         store = SqliteStore(":memory:", cap_s=6.0)
         store.open()
-        desk = Desk(Service(Settings(), store))
+        desk = Desk(Service(Settings(webhook_pause_s=0.1), store))
         try:
             async with desk.service.running():
                 board = Actor(f"legacy:{ADDRESS}")

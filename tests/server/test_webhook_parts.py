@@ -143,14 +143,14 @@ def test_it_is_signed_as_the_specification_says() -> None:
 
 
 def test_pauses_double_up_to_five_minutes() -> None:
-    longest = [pause_s(failures, 1.0) for failures in range(1, 12)]
+    longest = [pause_s(1.0, failures, 1.0) for failures in range(1, 12)]
     assert longest == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
-    assert [pause_s(failures, 0.0) for failures in (1, 2, 99_999)] == [0.5, 1.0, 150.0]
+    assert [pause_s(1.0, failures, 0.0) for failures in (1, 2, 99_999)] == [0.5, 1.0, 150.0]
 
 
 def test_a_receiver_says_when_to_come_back_within_reason() -> None:
-    assert pause_s(1, 0.5, asked_s=60.0) == 60.0
-    assert pause_s(1, 0.5, asked_s=1e9) == patience.LONGEST_PAUSE_S
+    assert pause_s(1.0, 1, 0.5, asked_s=60.0) == 60.0
+    assert pause_s(1.0, 1, 0.5, asked_s=1e9) == patience.LONGEST_PAUSE_S
 
 
 def test_old_news_are_given_up_and_refused_ones_soon() -> None:

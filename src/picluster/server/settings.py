@@ -88,6 +88,8 @@ class Settings(BaseSettings):
     """Private networks, comma-separated, that webhooks may reach, as 10.0.0.0/8; unset, only the internet."""
     webhook_timeout_s: float = Field(10.0, gt=0, le=60, allow_inf_nan=False)
     """How long the receiver of a webhook may take to answer; whoever tries one waits for 25 s at most."""
+    webhook_pause_s: Seconds = 1.0
+    """The first pause after a webhook's receiver has failed; doubled each time, up to five minutes."""
     webhook_give_up_s: Seconds = 86_400.0
     """How old news may be that a webhook's receiver has not taken; older ones are given up, which is recorded."""
     policy: Annotated[Policy, BeforeValidator(_known), AfterValidator(_sound)] = Policy()

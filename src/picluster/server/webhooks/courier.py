@@ -236,7 +236,8 @@ class Round:
             Attempt(self._context.wall_us(), state, batch[0].line, len(batch), outcome.text)
         )
         if state == FAILED:
-            return pause_s(report.failures, self._couriers.chance(), outcome.come_back_s)
+            first_s, chance = self._context.settings.webhook_pause_s, self._couriers.chance()
+            return pause_s(first_s, report.failures, chance, outcome.come_back_s)
         if state == DELIVERED:
             report.delivered += len(batch)
         elif outcome.refused:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from picluster.server.webhooks.post import Outcome
 
-FIRST_PAUSE_S = 1.0
-"""A receiver that is being restarted is there again."""
-
 LONGEST_PAUSE_S = 300.0
 """When it is back after hours, it is told within five minutes."""
 
@@ -18,11 +15,11 @@ DOUBLINGS = 20
 """Beyond any longest pause; powers of two have no limit, numbers do."""
 
 
-def pause_s(failures: int, chance: float, asked_s: float = 0.0) -> float:
-    """Seconds to wait after so many failures in a row (1 and more): doubled each time, and somewhere between half and
-    all of it, so that many who lost one receiver do not come back at once. `chance` is from 0 to 1. A receiver that
-    says when to come back (`asked_s`) is not asked before, within reason."""
-    longest: float = min(FIRST_PAUSE_S * 2.0 ** min(failures - 1, DOUBLINGS), LONGEST_PAUSE_S)
+def pause_s(first_s: float, failures: int, chance: float, asked_s: float = 0.0) -> float:
+    """Seconds to wait after so many failures in a row (1 and more): `first_s`, doubled each time, and somewhere between
+    half and all of it, so that many who lost one receiver do not come back at once. `chance` is from 0 to 1. A receiver
+    that says when to come back (`asked_s`) is not asked before, within reason."""
+    longest: float = min(first_s * 2.0 ** min(failures - 1, DOUBLINGS), LONGEST_PAUSE_S)
     return max(longest * (0.5 + chance / 2), min(asked_s, LONGEST_PAUSE_S))
 
 
