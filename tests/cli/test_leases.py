@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -157,6 +158,24 @@ def test_giving_back(sh: Shell, pool: ServiceProcess) -> None:
     assert (result.exit_code, result.stderr) == (0, f"{one} is given back.\n")
     assert lease_on(pool, three) is not None
     assert sh("unlock nothing").exit_code == 3
+
+
+def test_all_that_a_job_has(sh: Shell, pool: ServiceProcess) -> None:
+    """For who cannot know which machines they were: what is held and what waits under these words, and nothing else."""
+    one, two, three = boards(pool, 3)
+    job = 'nightly "4711"'
+    sh.run(["lock", one, "--job", job])
+    sh.run(["lock", two, "--job", f"{job}2"])
+    sh.old(f"lock {three}", "bob")
+    waiting = str(uuid.uuid4())
+    pool.send("PUT", f"/api/v1/leases/{waiting}", {"selector": f"name:{three}", "job": job})
+    result = sh.run(["unlock", "--job", job])
+    assert (result.exit_code, result.stderr) == (0, f"Left the queue.\nGiven back: {one}.\n")
+    assert pool.get(f"/api/v1/leases/{waiting}").json()["state"] == "ended"
+    assert lease_on(pool, one) is None and lease_on(pool, two) and lease_on(pool, three)
+    assert sh.run(["unlock", "--job", job]).stderr == "Nothing is locked for this job.\n"
+    assert sh("unlock --job ''").exit_code == 2
+    assert sh(f"unlock {two} --job x").exit_code == 2
 
 
 def test_what_is_somebody_elses(sh: Shell, pool: ServiceProcess) -> None:

@@ -248,6 +248,7 @@ def _tell(lease: LeaseAnswer, output: str) -> None:
 @click.command("unlock")
 @names_argument(required=False)
 @click.option("--me", is_flag=True, help="Everything that I have.")
+@click.option("--job", help="Everything that I have or wait for under just this job; it may be nothing.")
 @click.option(
     "--force",
     is_flag=True,
@@ -262,6 +263,7 @@ def unlock_command(
     pool: Client,
     names: Sequence[str],
     me: bool,
+    job: str | None,
     force: bool,
     old_force: bool,
     reason: str,
@@ -271,8 +273,14 @@ def unlock_command(
     \b
     picluster unlock pi-1
     picluster unlock --me
+    picluster unlock --job "nightly 4711"
     picluster unlock pi-1 --force --reason "Ann is on holiday"
     """
+    if job is not None:
+        if names or me or force or old_force:
+            raise Malformed("--job: goes alone; it means all that you have for that job.", field="job")
+        _give_back_all_for(pool, job, reason)
+        return
     if not names and not me:
         raise Malformed("Which? Name machines, or say --me.", "`picluster list --me` shows yours.")
     override = force or old_force
@@ -303,6 +311,20 @@ def unlock_command(
             talk(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} given back.")
 
     ctx.exit(each(locked, unlock))
+
+
+def _give_back_all_for(pool: Client, job: str, reason: str) -> None:
+    """What a job left that could not clean up: a lease of it, or its place in the queue."""
+    if not job.strip():
+        raise Malformed("--job: is empty.", "Is a variable of yours not set?", field="job")
+    me = pool.whoami().name
+    # In this order: what is granted in between is in both, and giving it back twice is once.
+    live = {one.id: one for state in ("waiting", "held") for one in pool.leases(state, me) if one.job == job}
+    for lease in live.values():
+        names = ", ".join(machine.name for machine in pool.release(lease.id, reason).machines)
+        talk(f"Given back: {names}." if names else "Left the queue.")
+    if not live:
+        talk("Nothing is locked for this job.")
 
 
 def _chosen(pool: Client, names: Sequence[str], me: bool) -> list[MachineAnswer]:

@@ -1,0 +1,153 @@
+"""Each template is what its system takes and says the same as the others; each check is shown to fail."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from picluster import __version__
+from tests.ci.systems import CANCELLED, GOOD, SYSTEMS, Step, System, documents
+
+ALL = pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+BY_NAME = {system.name: system for system in SYSTEMS}
+SECRETS = {"PICLUSTER_URL": "https://lab", "PICLUSTER_TOKEN": "pc_ci_secret"}
+SCHEMAS = [
+    ("azure", "template", "vendor.azure-pipelines", ("bash:", "bahs:")),
+    ("azure", "example", "vendor.azure-pipelines", ("resources:", "sources:")),
+    ("github", "template", "vendor.github-actions", ("using: composite", "using: compost")),
+    ("github", "example", "vendor.github-workflows", ("runs-on:", "run-on:")),
+    ("gitlab", "template", "vendor.gitlab-ci", ("when: always", "when: ever")),
+    ("gitlab", "example", "vendor.gitlab-ci", ("component:", "compound:")),
+]
+"""Which of the schemas that check-jsonschema brings is whose, and a mistake that it has to find."""
+
+
+def tool(name: str, *arguments: str | Path, input: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).with_name(name), *map(str, arguments)]
+    return subprocess.run(command, input=input, capture_output=True, text=True)
+
+
+def steps(system: System) -> list[Step]:
+    asked = {"machines": "model:pi5", "command": "./test"}
+    return system.steps(system.template, asked, Path("/job"), SECRETS)
+
+
+def as_one(path: Path, folder: Path) -> Path:
+    """A file that is checked: of several documents, as a component of GitLab has them, the last."""
+    copy = folder / path.name.lstrip(".")
+    if len(found := documents(path)) == 1:
+        copy.write_text(path.read_text())
+    else:
+        YAML().dump(found[-1], copy)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("name", "which", "schema", "mistake"), SCHEMAS, ids=[f"{one[0]}-{one[1]}" for one in SCHEMAS]
+)
+def test_the_system_would_take_it(
+    name: str, which: str, schema: str, mistake: tuple[str, str], tmp_path: Path
+) -> None:
+    ours = as_one(getattr(BY_NAME[name], which), tmp_path)
+    worse = tmp_path / f"worse-{ours.name}"
+    worse.write_text(ours.read_text().replace(*mistake))
+    found = tool("check-jsonschema", "--builtin-schema", schema, "--regex-variant", "nonunicode", ours, worse)
+    assert f"{ours}::" not in found.stdout and f"{worse}::" in found.stdout, found.stdout + found.stderr
+
+
+def test_nobody_gets_in_by_an_input_of_the_action(tmp_path: Path) -> None:
+    """What comes from outside is read from the environment, not written into a script; actions are pinned by commit."""
+    github = BY_NAME["github"]
+    found = tool("zizmor", "--offline", "--no-progress", github.template.parent, github.example)
+    assert found.returncode == 0, found.stdout
+    worse = tmp_path / "action.yml"
+    worse.write_text(github.template.read_text().replace('-- "$COMMAND"', "-- ${{ inputs.command }}"))
+    found = tool("zizmor", "--offline", "--no-progress", worse)
+    assert found.returncode != 0 and "template-injection" in found.stdout
+
+
+@ALL
+def test_nothing_is_written_into_a_script_by_the_system(system: System) -> None:
+    """A template's scripts are the same whatever is asked for; so no word of a request is ever carried out here."""
+    text = system.template.read_text()
+    for step in steps(system):
+        assert all(line.strip() in text for line in step.script.splitlines())
+        assert not re.search(r"\$[({[]{1,2}[^)}\]]", step.script), step.script
+
+
+@ALL
+def test_the_scripts_are_clean(system: System) -> None:
+    shell = "bash" if system.shell[0] == "bash" else "sh"
+    for step in steps(system):
+        found = tool("shellcheck", "--shell", shell, "-", input=step.script)
+        assert found.stdout == ""
+    worse = steps(system)[1].script.replace('"$MACHINES"', "$MACHINES").replace("# shellcheck", "#")
+    assert "SC2086" in tool("shellcheck", "--shell", shell, "-", input=worse).stdout
+
+
+@ALL
+def test_they_say_the_same_in_four_languages(system: System) -> None:
+    """Only what is around it differs."""
+    azure = steps(BY_NAME["azure"])
+    for ours, theirs in zip(steps(system), azure, strict=True):
+        last = ours.script.strip().splitlines()[-1]
+        assert last.endswith(theirs.script.strip().splitlines()[-1]) and ours.when == theirs.when
+    assert [step.when for step in azure] == [GOOD, GOOD, CANCELLED]
+
+
+@ALL
+def test_the_client_is_pinned_to_the_version_that_it_came_with(system: System) -> None:
+    install = steps(system)[0]
+    assert install.environment["VERSION"] == __version__
+    assert '"pi-cluster-service[run]==$VERSION"' in install.script
+    named = re.findall(r"[@/]v?(\d+\.\d+\.\d+)\b(?!.*v5\.0\.0)", system.example.read_text())
+    assert set(named) <= {__version__}
+
+
+@ALL
+def test_only_who_talks_to_the_pool_has_the_token(system: System) -> None:
+    """Steps are told of it by name, where the system can; and what a step is told is not in its script."""
+    for step in steps(system):
+        assert SECRETS["PICLUSTER_TOKEN"] not in step.script
+    if system.name in ("azure", "github"):
+        told = ["PICLUSTER_TOKEN" in step.environment for step in steps(system)]
+        assert told == [False, True, True]
+
+
+@ALL
+def test_two_jobs_at_once_are_two(system: System) -> None:
+    """What is given back on cancel is found by the job's words, so they name this job and no other leg of it."""
+    told = {
+        "azure": ["System.JobId"],
+        "github": ["github.run_number", "github.run_attempt", "github.job ", "strategy.job-index"],
+        "gitlab": ["CI_JOB_ID"],
+        "jenkins": ["BUILD_TAG", "STAGE_NAME"],
+    }
+    lines = [line for line in system.template.read_text().splitlines() if re.search(r"\bJOB[:=]", line)]
+    assert lines and all(word in line for line in lines for word in told[system.name])
+    jobs = {step.environment["JOB"] for step in steps(system) if "$JOB" in step.script}
+    assert len(jobs) == 1, "the step that gives back looks for what the run said"
+
+
+def test_report_and_results_are_kept_whatever_happens() -> None:
+    def found(system: str, *keys: str) -> list[Any]:
+        node = documents(BY_NAME[system].template)[-1]
+        for key in keys:
+            node = node[key]
+        return list(node)
+
+    publishing = [one for one in found("azure", "steps") if "bash" not in one]
+    assert [one["condition"] for one in publishing] == ["always()"] * 2
+    assert publishing[0]["task"] == "PublishTestResults@2"
+    [keeping] = [one for one in found("github", "runs", "steps") if "uses" in one]
+    assert keeping["if"] == "always()"
+    [job] = documents(BY_NAME["gitlab"].template)[-1].values()
+    assert job["artifacts"]["when"] == "always" and job["artifacts"]["reports"]["junit"]
+    last = BY_NAME["jenkins"].template.read_text().partition("} finally {")[2]
+    assert "junit " in last and "archiveArtifacts " in last
