@@ -74,7 +74,7 @@ def raise_problems(problems: Problems) -> None:
     if fields:
         raise Malformed(
             "; ".join(f"{name}: {what}" for name, what in fields.items()),
-            "Correct these fields and ask again.",
+            f"Correct {'this field' if len(fields) == 1 else 'these fields'} and ask again.",
             fields=fields,
         )
 

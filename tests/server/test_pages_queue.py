@@ -64,12 +64,12 @@ def test_waiting_twice_with_one_form_is_one_place(api: Api, taken: Board, user: 
         ({"selector": ""}, "say which machines would do"),
         ({"selector": "modle:pi5"}, "modle"),
         ({"selector": '"'}, "quot"),
-        ({"count": "0"}, "count"),
-        ({"count": "x"}, "count: must be a whole number"),
-        ({"count": "99"}, "count"),
+        ({"count": "0"}, "How many: must be from 1"),
+        ({"count": "x"}, "How many: must be a whole number"),
+        ({"count": "99"}, "How many"),
         ({"priority": "3"}, "above what your role may ask for"),
         ({"for": "soon"}, "is no length of time"),
-        ({"keys": "a key\na key\na key\na key\na key"}, "ssh_public_keys"),
+        ({"keys": "a key\na key\na key\na key\na key"}, "Your SSH public key: has 5 keys"),
     ],
 )
 def test_what_cannot_be_asked_is_said_in_the_form(

@@ -137,7 +137,7 @@ def _role(form: Form) -> Role:
         return Role.USER
     verb = VERBS.get(what)
     if verb is None or not verb.bulk:
-        raise Malformed("do: choose what to do with the selected machines.", field="do")
+        raise Malformed("Choose what to do with the selected machines.", field="do")
     return verb.role
 
 

@@ -16,6 +16,7 @@ from picluster import __version__
 from picluster.errors import NotAuthenticated, PiclusterError
 from picluster.pool.people import has_admin
 from picluster.server.pages import svg, words
+from picluster.server.pages.form_words import in_words_of
 from picluster.server.pages.glance_parts import parts_of
 from picluster.server.pages.gzipped import compressed
 from picluster.server.pages.icons import icon, symbols, use
@@ -60,6 +61,10 @@ templates.globals.update(
 templates.filters.update(span=words.span, shown=words.shown, person=words.person)
 
 
+TOLD = ("error", "problem")
+"""How templates call what went wrong."""
+
+
 def is_part(request: Request) -> bool:
     """Whether the script asks, for something to put into the page that is open."""
     return "hx-request" in request.headers
@@ -72,20 +77,29 @@ def page(
     tell about it."""
     context = context_of(request)
     viewer = values.pop("viewer", None) or viewer_of(request)
-    html = templates.get_template(template).render(
-        frame="part.html" if is_part(request) else "base.html",
-        viewer=viewer,
-        look=Look.of(request),
-        request_path=request.url.path,
-        here=str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
-        context=context,
-        now_ms=context.wall_us() // 1000,
-        at=request.state.at,
-        parts=parts_of(context, viewer),
-        **values,
-    )
+    shared = {
+        "frame": "part.html" if is_part(request) else "base.html",
+        "viewer": viewer,
+        "look": Look.of(request),
+        "request_path": request.url.path,
+        "here": str(request.url.path) + (f"?{request.url.query}" if request.url.query else ""),
+        "context": context,
+        "now_ms": context.wall_us() // 1000,
+        "at": request.state.at,
+        "parts": parts_of(context, viewer),
+    }
+    html = _rendered(template, {**shared, **values})
     headers = {**SAFE_HEADERS, AT_HEADER: request.state.at}
     return HTMLResponse(html, status, headers) if secret else compressed(request, html, status, headers)
+
+
+def _rendered(template: str, values: dict[str, Any]) -> str:
+    """A page that tells of an error is made twice: the second time with its fields called as they are on the page."""
+    made = templates.get_template(template)
+    html = made.render(values)
+    told = {key: values[key] for key in TOLD if isinstance(values.get(key), PiclusterError)}
+    better = {key: in_words_of(html, error) for key, error in told.items()}
+    return html if better == told else made.render({**values, **better})
 
 
 def go(request: Request, where: str) -> Response:

@@ -171,7 +171,11 @@ async def _power(context: Context, actor: Actor, machine: Machine, form: Form) -
 
 async def _delete(context: Context, actor: Actor, machine: Machine, form: Form) -> str:
     if form.text("retype") != machine.name:
-        raise Malformed(f"retype: type {machine.name} to delete it.", field="retype")
+        raise Malformed(
+            "retype: that is not the name of the machine.",
+            f"Type {machine.name} to delete it.",
+            field="retype",
+        )
     await context.coordinator.ask(Forget(actor, machine.name, form.reason()))
     return f"{machine.name} is deleted."
 
