@@ -136,7 +136,7 @@ def test_nothing_of_a_run_stays_on_a_board_that_does_not_enforce(
     messy = "mkdir -p a/b; chmod 500 a; sleep 4321 & echo done"
     done = run(pool, advisory, "--", messy, home=ann)
     assert (done.code, done.out) == (0, "done\n"), done.err
-    assert running_on(advisory, "sleep 4321") == []
+    until(lambda: not running_on(advisory, "sleep 4321"))
     until(lambda: not list(advisory.file(f"/home/{ACCOUNT}").glob("picluster-*")))
     free_within(advisory, GIVEN_BACK_S)
 
@@ -195,7 +195,7 @@ def test_a_command_that_takes_too_long_is_ended_and_its_results_are_fetched(
     )
     assert done.code == 124 and "ran for more than 1 s" in done.err
     assert (tmp_path / "files/said").read_text() == "late\n"
-    assert running_on(advisory, "sleep 4321") == []
+    until(lambda: not running_on(advisory, "sleep 4321"))
     free_within(advisory, GIVEN_BACK_S)
 
 
@@ -210,7 +210,7 @@ def test_a_run_that_is_stopped_ends_its_command_and_gives_back(
     assert done.code == 128 + number and "ending the command" in done.err
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["ending"], result["exit_code"], result["signal"]) == ("stopped", done.code, number)
-    assert running_on(advisory, "sleep 4321") == []
+    until(lambda: not running_on(advisory, "sleep 4321"))
     free_within(advisory, GIVEN_BACK_S)
 
 
@@ -237,7 +237,7 @@ def test_a_run_whose_output_nobody_reads_any_more_stops(
         assert running.process.stdout
         running.process.stdout.close()
         assert running.process.wait(PATIENCE_S) == 128 + signal.SIGPIPE
-    assert running_on(advisory, "sleep 4321") == []
+    until(lambda: not running_on(advisory, "sleep 4321"))
     free_within(advisory, GIVEN_BACK_S)
 
 
@@ -264,7 +264,7 @@ def test_a_lease_that_an_operator_takes_back_ends_the_command(
             assert pool.send("DELETE", f"/api/v1/leases/{lease}?reason=needed").status_code == 200
             done = running.end()
         assert done.code == 75 and "The lease has ended" in done.err
-        assert running_on(taken, "sleep 4321") == []
+        until(lambda: not running_on(taken, "sleep 4321"))
         free_within(taken, GIVEN_BACK_S)
 
 
@@ -305,12 +305,12 @@ def test_a_full_disk_here_ends_the_command_too(
         pool, advisory, "--out", tmp_path, "--", endless, home=ann, within=within, stdout=subprocess.DEVNULL
     )
     assert done.code == 125 and "output.txt" in done.err and "Make room here" in done.err
-    assert running_on(advisory, "sleep 4321") == []
+    until(lambda: not running_on(advisory, "sleep 4321"))
     free_within(advisory, GIVEN_BACK_S)
     with Path("/dev/full").open("w") as full:
         done = run(pool, advisory, "--", endless, home=ann, stdout=full)
     assert done.code == 125 and "No space left" in done.err
-    assert running_on(advisory, "sleep 4321") == []
+    until(lambda: not running_on(advisory, "sleep 4321"))
     free_within(advisory, GIVEN_BACK_S)
 
 
@@ -449,7 +449,7 @@ def random_endings(lab: Lab, pool: ServiceProcess, tmp_path: Path, count: int) -
             told = one_ending(pool, board, chance, tmp_path / "bits")
             print(board.name, told)
             free_within(board, LEFT_BEHIND_S)
-            assert running_on(board, "sleep 4321") == [], told
+            until(lambda: not running_on(board, "sleep 4321"))
 
     with ThreadPoolExecutor(len(boards)) as threads:
         list(threads.map(endings, boards))
