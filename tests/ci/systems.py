@@ -14,7 +14,6 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -199,9 +198,9 @@ def jenkins_steps(
     settings = dict(re.findall(r'"([A-Z_]+)=([^"]+)"', text))
     environment = {**secrets, **{name: _filled(v, r"\$\{(.+?)\}", known) for name, v in settings.items()}}
     good, caught = text.split("} catch (InterruptedException")
-    script = re.compile(r"sh label: '[^']+', script: '''(.+?)'''\.stripIndent\(\)", re.DOTALL)
+    script = re.compile(r"sh label: '[^']+', script: '''(.+?)'''", re.DOTALL)
     return [
-        Step(dedent(found), environment, when)
+        Step(found.replace("\\n", "\n"), environment, when)  # as Groovy reads it
         for part, when in ((good, GOOD), (caught, CANCELLED))
         for found in script.findall(part)
     ]

@@ -18,21 +18,20 @@ def call(Map asked) {
                     rm -rf "$OUT" && mkdir -p "$OUT"
                     python3 -m venv "$HOME_OF_CLIENT"
                     "$HOME_OF_CLIENT/bin/pip" install --quiet "pi-cluster-service[run]==$VERSION"
-                '''.stripIndent()
+                '''
                 sh label: 'Run on boards', script: '''
                     set -euf
-                    IFS='
-                    '
+                    line=$(printf '\n.') && IFS=${line%.}
                     for path in $COPY; do set -- "$@" --copy "$path"; done
                     for pattern in $FETCH; do set -- "$@" --fetch "$pattern"; done
                     unset IFS
                     # shellcheck disable=SC2086  # words are meant
                     exec "$HOME_OF_CLIENT/bin/picluster" run --on "$MACHINES" --job "$JOB" --out "$OUT" --junit "$OUT/junit.xml" "$@" $OPTIONS -- "$COMMAND"
-                '''.stripIndent()
+                '''
             } catch (InterruptedException aborted) {
                 sh label: 'Give back what is left', script: '''
                     "$HOME_OF_CLIENT/bin/picluster" unlock --job "$JOB"
-                '''.stripIndent()
+                '''
                 throw aborted
             } finally {
                 junit allowEmptyResults: true, testResults: 'picluster-out/junit.xml'
