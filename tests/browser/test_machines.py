@@ -307,6 +307,7 @@ def test_an_operator_switches_power(visitor: Visitor, pool: Pool, script: bool) 
         return bool(found) and found[-1]["detail"].get("outcome") == "exit 0"
 
     until(done)
+    expect(title(page)).to_have_text("Power cycle of switched is done.")
 
 
 @HOW
@@ -337,7 +338,7 @@ def test_a_machine_is_deleted_by_typing_its_name(visitor: Visitor, pool: Pool, f
     chosen_from_menu(page, free, "Delete")
     page.fill("#f-retype", f"{free}x")
     press(page)
-    expect(sheet(page).locator(".trouble")).to_contain_text(f"type {free}")
+    expect(sheet(page).locator(".trouble")).to_contain_text(f"Type {free} to delete it.")
     page.fill("#f-retype", free)
     press(page)
     expect(row(page, free)).to_have_count(0)

@@ -124,17 +124,28 @@ def test_what_is_said(happened: Event, sentence: str) -> None:
     assert tell(happened).plain == sentence
 
 
+def test_several_machines_are_spoken_of_as_several() -> None:
+    judged = event("lease.judged", holder="ann", machine="pi-1", verdict="clean")
+    assert tell(judged, ("pi-1", "pi-2")).plain == "pi-1 and -2 were clean all the time that ann had them"
+
+
 def test_what_stands_behind_a_sentence() -> None:
     assert said("lease.held", holder="ann", machine="pi-1", job="camera").endswith("(camera)")
     assert said(
         "lease.judged", holder="ann", machine="pi-1", verdict="dirty", reasons=["hot", "throttled"]
     ) == ("pi-1 was dirty while ann had it (hot; throttled)")
+    failed = said("machine.powered", machine="pi-1", action="cycle", outcome="exit 3")
+    assert failed == ("The power of pi-1 was not switched for ann (cycle: exit 3)")
     assert said("machine.powered", machine="pi-1", action="cycle", outcome="exit 0") == (
-        "The power of pi-1 was switched for ann (cycle: exit 0)"
+        "The power of pi-1 was switched for ann (cycle)"
     )
     assert said(
         "machine.amended", machine="pi-1", labels={"rack": "b", "camera": "", "old": None}, comment="new"
-    ) == ("ann changed pi-1 (rack:b camera -old · new)")
+    ) == ("ann changed the labels and the comment of pi-1 (rack:b camera -old · new)")
+    assert said("machine.amended", machine="pi-1", comment="") == "ann changed the comment of pi-1"
+    for ttl_s, until in ((7200.0, "2 h from then"), (None, "no end")):
+        longer = said("lease.changed", holder="ann", machine="pi-1", changed=["ttl_s"], ttl_s=ttl_s)
+        assert longer == f"ann changed the length of the lease on pi-1 ({until})"
     assert said("person.changed", name="bob", role="user", disabled=True, password="changed") == (
         "ann changed the account of bob (user, disabled, another password)"
     )

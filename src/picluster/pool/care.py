@@ -78,7 +78,7 @@ def _reason(machine: Machine, change: Amend) -> str:
 
 def _amended(change: Amend) -> dict[str, Any]:
     said = {"labels": dict(change.labels), "comment": change.comment, "reason": change.reason}
-    return {key: value for key, value in said.items() if value}
+    return {key: value for key, value in said.items() if value is not None and value != {}}
 
 
 def forget(ledger: Ledger, ask: Forget) -> Machine:

@@ -247,7 +247,8 @@ def _renewed(ledger: Ledger, lease: Lease, by: Actor, **changes: object) -> Leas
     if first:
         ledger.note("lease.confirmed", by, lease=lease)
     elif changes:
-        ledger.note("lease.changed", by, lease=lease, detail={"changed": sorted(changes)})
+        length = {"ttl_s": lease.ttl_s} if "ttl_s" in changes else {}
+        ledger.note("lease.changed", by, lease=lease, detail={"changed": sorted(changes), **length})
     return lease
 
 

@@ -63,6 +63,8 @@ async def carry_out(request: Request, context: InContext, name: str, verb: str) 
         return _dialog(
             request, context, context.view.roster.machines.get(machine.name, machine), chosen, form, error
         )
+    if chosen.tells:
+        return page(request, "told.html", said=said, home=f"/m/{quote(machine.name)}")
     home = f"/m/{quote(machine.name)}" if chosen.name != "delete" else "/"
     return done(request, said, forms.back_to(request, form, home))
 

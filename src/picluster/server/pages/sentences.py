@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from picluster.pool.model import SYSTEM, Event
 from picluster.server.pages.reasons import listed
-from picluster.server.pages.words import person, shown
+from picluster.server.pages.words import person, shown, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ ENDINGS = {
     "expired": Says("clock", "warn", "The lease of {holder} on {machine} ran out"),
     "unconfirmed": Says("clock", "warn", "{holder} was not there when {machine} came"),
     "not_after": Says("clock", "warn", "{holder} had {machine} for as long as was asked for at most", more=""),
-    "machine_lost": Says("plug-connected-x", "offline", "{holder} lost {machine}, which was away for too long", more=""),
+    "machine_lost": Says("plug-connected-x", "offline", "{holder} lost {machine}, which {were} away for too long", more=""),
     "reboot": Says("rotate-clockwise", "warn", "{holder} lost {machine}, which rebooted", more=""),
     "taken_back": Says("lock-open", "warn", "{actor} took {machine} from {holder}"),
     "evicted": Says("lock-open", "warn", "{holder} lost {machine}, which went out of service"),
@@ -71,11 +71,22 @@ TAKEN_OUT = Says("x", "warn", "{actor} took {holder} out of the queue")
 OTHER_END = Says("lock-open", "warn", "The lease of {holder} on {machine} ended: {why}")
 
 VERDICTS = {
-    "clean": Says("circle-check", "free", "{machine} was clean all the time that {holder} had it", more=""),
-    "dirty": Says("alert-triangle", "warn", "{machine} was dirty while {holder} had it", more="{reasons}"),
+    "clean": Says(
+        "circle-check", "free", "{machine} {were} clean all the time that {holder} had {it}", more=""
+    ),
+    "dirty": Says(
+        "alert-triangle", "warn", "{machine} {were} dirty while {holder} had {it}", more="{reasons}"
+    ),
 }
 NO_VERDICT = Says(
-    "info-circle", "", "Whether {machine} was clean for {holder} is not known", more="{reasons}"
+    "info-circle", "", "Whether {machine} {were} clean for {holder} is not known", more="{reasons}"
+)
+
+DONE = "exit 0"
+"""What comes of a command that switched power."""
+
+POWER_FAILED = Says(
+    "power", "warn", "The power of {machine} was not switched for {actor}", more="{action}: {outcome}"
 )
 
 SENTENCES = {
@@ -83,7 +94,7 @@ SENTENCES = {
     "lease.held": Says("lock", "locked", "{holder} locked {machine}", more="{job}"),
     "lease.confirmed": Says("check", "", "{holder} is there to use {machine}"),
     "lease.ready": Says("key", "", "{machine} let {holder} in"),
-    "lease.changed": Says("edit", "", "{holder} changed {changed} of the lease on {machine}"),
+    "lease.changed": Says("edit", "", "{holder} changed {changed} of the lease on {machine}", more="{until}"),
     "lease.rebooted": Says("rotate-clockwise", "", "{machine} rebooted, and {holder} keeps it"),
     "lease.ended": OTHER_END,
     "lease.judged": NO_VERDICT,
@@ -103,10 +114,10 @@ SENTENCES = {
     "machine.pending": Says("user-question", "", "{actor} lets {machine} wait for approval", "{machine} waits for approval"),
     "machine.drained": Says("player-pause", "", "{actor} took {machine} out of service"),
     "machine.in_service": Says("player-play", "free", "{actor} put {machine} into service"),
-    "machine.amended": Says("edit", "", "{actor} changed {machine}", more="{amended}"),
+    "machine.amended": Says("edit", "", "{actor} changed {amends}{machine}", more="{amended}"),
     "machine.forgotten": Says("trash", "", "{actor} deleted {machine}"),
     "machine.power": Says("power", "", "{actor} switches the power of {machine}", more="{action}"),
-    "machine.powered": Says("power", "", "The power of {machine} was switched for {actor}", more="{action}: {outcome}"),
+    "machine.powered": Says("power", "", "The power of {machine} was switched for {actor}", more="{action}"),
     "pool.epoch": Says("flag", "warn", "Only machines that are heard anew are given out", more="epoch {epoch}: {reason}"),
     "token.issued": Says("key", "", "{actor} made a token of the kind {kind} for {name}", more="{role}"),
     "token.revoked": Says("key", "", "{actor} revoked a token of {name}"),
@@ -156,6 +167,8 @@ STEPS = (
 
 HIGHLIGHTS = tuple(kind for kind in SENTENCES if kind not in STEPS)
 
+AMENDS = {"labels": "the labels", "comment": "the comment", "reason": "the reason"}
+
 CHANGES = {"ttl_s": "the length", "ssh_public_keys": "the SSH keys", "reboot_until_s": "an announced reboot"}
 
 
@@ -196,6 +209,8 @@ def _says(event: Event) -> Says:
         return TAKEN_OUT if queued else ENDINGS.get(why, OTHER_END)
     if event.kind == "lease.judged":
         return VERDICTS.get(str(detail.get("verdict")), NO_VERDICT)
+    if event.kind == "machine.powered" and detail.get("outcome") != DONE:
+        return POWER_FAILED
     return SENTENCES.get(event.kind) or Says(
         "info-circle", "", event.kind.replace("{", "{{").replace("}", "}}")
     )
@@ -251,7 +266,10 @@ def _values(event: Event, names: tuple[str, ...]) -> _Values:
     values["wanted"] = _wanted(detail)
     values["reasons"] = shown("; ".join(_texts(detail.get("reasons"))))
     values["changed"] = " and ".join(CHANGES.get(what, what) for what in _texts(detail.get("changed")))
+    values["until"] = _until(detail)
+    values["amends"] = _amends(detail)
     values["amended"] = _amended(detail)
+    values["were"], values["it"] = ("was", "it") if len(names) < 2 else ("were", "them")
     values["account"] = _account(detail)
     return values
 
@@ -264,6 +282,19 @@ def _wanted(detail: Mapping[str, Any]) -> str:
 
 def _texts(value: Any) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list | tuple) else []
+
+
+def _until(detail: Mapping[str, Any]) -> str:
+    """How long a lease is since it was changed; older events do not say."""
+    if "ttl_s" not in detail:
+        return ""
+    ttl_s = detail["ttl_s"]
+    return f"{span(ttl_s)} from then" if isinstance(ttl_s, int | float) else "no end"
+
+
+def _amends(detail: Mapping[str, Any]) -> str:
+    said = [word for key, word in AMENDS.items() if key in detail]
+    return f"{' and '.join(said)} of " if said else ""
 
 
 def _amended(detail: Mapping[str, Any]) -> str:

@@ -59,6 +59,8 @@ class Verb:
     """Whether users of the shared key may, with what is of the old protocol: among them there is no operator."""
     bulk: bool = False
     """Whether it makes sense for many at once."""
+    tells: bool = False
+    """Whether what was done has to be said, since nothing on the page shows it."""
 
     def frame(self, machine: str) -> str:
         """The command line with places for its arguments; the script fills them in as one types."""
@@ -241,7 +243,7 @@ VERBS = {
                     choices=(("cycle", "Off and on again"), ("on", "On"), ("off", "Off")),
                 ),
             ),
-            command="picluster power {word} {}", danger=True,
+            command="picluster power {word} {}", danger=True, tells=True,
         ),
         Verb(
             "take", "Take {} back", "Take back", "lock-open", _take,
