@@ -6,8 +6,8 @@ process here, which waits for it, so the tests ask for its exit code.
 
 One line of JSON is one question, and another one its answer:
 
-    {"start": ["serve", …], "environment": {…}, "stderr": "/tmp/…"}    {"pid": 4711}
-    {"poll": 4711}                                                     {"code": null}
+    {"start": ["serve", …], "environment": {…}, "output": ["/dev/null", "/tmp/…"]}    {"pid": 4711}
+    {"poll": 4711}                                                                    {"code": null}
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
@@ -46,10 +47,25 @@ class Nursery:
         assert answer, "the process that starts services has ended"
         return dict(json.loads(answer))
 
-    def start(self, arguments: Sequence[str], environment: Mapping[str, str], stderr: str) -> WarmProcess:
-        """`picluster ARGUMENTS` with this environment, in a session of its own."""
-        told = self.ask(start=list(arguments), environment=dict(environment), stderr=stderr)
+    def start(
+        self, arguments: Sequence[str], environment: Mapping[str, str], stderr: str, stdout: str = os.devnull
+    ) -> WarmProcess:
+        """`picluster ARGUMENTS` with this environment, in a session of its own; what it says is added to these files."""
+        told = self.ask(start=list(arguments), environment=dict(environment), output=[stdout, stderr])
         return WarmProcess(self, told["pid"])
+
+    def run(
+        self, arguments: Sequence[str], environment: Mapping[str, str], timeout: float
+    ) -> subprocess.CompletedProcess[str]:
+        """The same to its end."""
+        with NamedTemporaryFile() as stdout, NamedTemporaryFile() as stderr:
+            process = self.start(arguments, environment, stderr.name, stdout.name)
+            try:
+                code = process.wait(timeout)
+            finally:
+                process.kill()
+            said = (Path(file.name).read_text() for file in (stdout, stderr))
+            return subprocess.CompletedProcess(list(arguments), code, *said)
 
 
 class WarmProcess:
@@ -110,8 +126,8 @@ def _become(question: Mapping[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(question["environment"])
     nothing = os.open(os.devnull, os.O_RDWR)
-    said = os.open(question["stderr"], os.O_WRONLY | os.O_APPEND)
-    for source, target in ((nothing, 0), (nothing, 1), (said, 2)):
+    said = [os.open(name, os.O_WRONLY | os.O_APPEND) for name in question["output"]]
+    for target, source in enumerate((nothing, *said)):
         os.dup2(source, target)
     os.closerange(3, 64)
 

@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from picluster.cli import main
 from picluster.server.settings import Settings
 from tests.postgres import PostgresServer
-from tests.service import ADMIN, KEY, PATIENCE_S, ServiceProcess, on_sqlite, service, until
+from tests.service import ADMIN, KEY, PATIENCE_S, ServiceProcess, nursery, on_sqlite, service, until
 
 USAGE = 2
 CONFIG = 78
@@ -35,16 +35,15 @@ def refused(
     *arguments: str | Path, port: int = 0, within: tuple[str, ...] = (), **environment: str
 ) -> tuple[int, str]:
     """Exit code and words of a service that must not start; none of the words may be a stack trace."""
-    serve = [sys.executable, "-m", "picluster", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    done = subprocess.run(
-        [*within, *serve, *map(str, arguments)],
-        env={**os.environ, "RPI_APIKEY": KEY, "PICLUSTER_ADMIN_TOKEN": ADMIN, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    serve = ["serve", "--host", "127.0.0.1", "--port", str(port), *map(str, arguments)]
+    env = {**os.environ, "RPI_APIKEY": KEY, "PICLUSTER_ADMIN_TOKEN": ADMIN, **environment}
+    if within:
+        command = [*within, sys.executable, "-m", "picluster", *serve]
+        done = subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+    else:
+        done = nursery().run(serve, env, PATIENCE_S)
     assert done.stdout == ""
     assert "Traceback" not in done.stderr and ".py" not in done.stderr
     said = done.stderr[done.stderr.index("Error: ") :] if "Usage: " in done.stderr else done.stderr

@@ -264,7 +264,7 @@ def test_a_lease_that_an_operator_takes_back_ends_the_command(
             assert pool.send("DELETE", f"/api/v1/leases/{lease}?reason=needed").status_code == 200
             done = running.end()
         assert done.code == 75 and "The lease has ended" in done.err
-        until(lambda: not running_on(taken, "sleep 4321"))
+        until(lambda taken=taken: not running_on(taken, "sleep 4321"))
         free_within(taken, GIVEN_BACK_S)
 
 
