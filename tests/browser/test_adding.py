@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.boards import PI5, Board
 from tests.browser.chromium import axe
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import LOOKS, Visitor
 from tests.browser.flows import expect_live, expect_state, is_scripted, press, title
 from tests.browser.pool import ROLES, Pool, pool_of
 
@@ -72,7 +72,7 @@ def test_the_line_is_the_one_of_this_service(visitor: Visitor, pool: Pool) -> No
     assert told(page) == (
         f"curl -fsSL {pool.address}/install.sh | sudo sh -s -- --token {token(page)} --insecure"
     )
-    expect(page.locator("#told .note")).to_contain_text("is this machine to every board")
+    expect(page.locator("#told .note")).to_contain_text("looks for the service on itself")
 
 
 def test_reloading_makes_no_other_token(visitor: Visitor) -> None:
@@ -243,8 +243,7 @@ def test_somebody_new_logs_in_first_and_is_there_then(visitor: Visitor, pool: Po
 # How it looks
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", ["desktop", "phone"])
+@LOOKS
 def test_everybody_can_use_the_page(visitor: Visitor, pool: Pool, theme: str, size: str) -> None:
     page, new = visitor("ann", size=size, theme=theme), board(f"axe-{theme}-{size}")
     open_add(page, "?labels=a")

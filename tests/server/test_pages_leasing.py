@@ -192,3 +192,16 @@ def test_draining_what_somebody_has_stands_in_its_row(
     assert re.search(rf"{operator.name} took {board.name} out of service, \d+ \w+ \d+, \d\d:\d\d UTC", told)
     assert "New fan" in told
     assert "knows why" not in told
+
+
+# Many at once
+
+
+def test_what_came_of_many_names_each_machine_once(
+    api: Api, board: Board, user: Browser, operator: Browser
+) -> None:
+    held(api, board, operator)
+    refused = words(user.send("/bulk", do="lock", machine=board.name))
+    drained = words(operator.send("/bulk", do="drain", machine=board.name, reason="new fan"))
+    assert f"machine {board.name} is held by {operator.name}" in refused
+    assert f"machine {board.name} is out of service" in drained

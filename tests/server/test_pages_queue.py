@@ -147,6 +147,7 @@ def test_who_only_reads_sees_the_queue_and_joins_it_not(api: Api, board: Board) 
         ("selector=modle:pi5", "modle"),
         ("selector=pi-404-nowhere", "Nothing matches"),
         ("selector=*&count=64", "and 64 are asked for"),
+        ("selector=*&count=99", "99 at once are more than one job can have: 64 at most."),
         ("selector=*&count=x", "free."),
         ("selector=" + "x" * 20_000, "selector"),
     ],

@@ -91,7 +91,7 @@ def _as_boards_reach_it(pool: Client, at: str) -> str:
     url = ",".join(addresses(at) if at else pool.session.where.addresses)
     if not at and any(own in url for own in _OWN):
         raise Malformed(
-            f"{url} is this machine to every board.",
+            f"A board that is told {url} looks for the service on itself.",
             "Say with --at how boards reach the service.",
             field="at",
         )

@@ -128,7 +128,7 @@ async def bulk(request: Request, context: InContext) -> Response:
     """One after the other; what could not be done is said, machine by machine, and the rest is done."""
     form = await forms.sent(request)
     actor = forms.by(request, _role(form))
-    outcomes = [(name, *await _one(context, actor, name, form)) for name in form.list("machine")]
+    outcomes = [(name, *await _told_of(context, actor, name, form)) for name in form.list("machine")]
     return _bulk(request, context, form, outcomes)
 
 
@@ -141,6 +141,12 @@ def _role(form: Form) -> Role:
     if verb is None or not verb.bulk:
         raise Malformed("Choose what to do with the selected machines.", field="do")
     return verb.role
+
+
+async def _told_of(context: Context, actor: Actor, name: str, form: Form) -> tuple[bool, str]:
+    """As `_one`, for a line that begins with the name already."""
+    ok, said = await _one(context, actor, name, form)
+    return ok, said.removeprefix(f"{name} ")
 
 
 async def _one(context: Context, actor: Actor, name: str, form: Form) -> tuple[bool, str]:

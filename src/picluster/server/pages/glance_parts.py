@@ -84,4 +84,4 @@ def _next_end(context: Context) -> Any:
         return ""
     now_us = context.wall_us()
     left_us = int(max(0.0, end_s - view.now()) * 1e6)
-    return ticking(now_us + left_us, now_us, "left", "the next machine comes free in about {}")
+    return ticking(now_us + left_us, now_us, "left", "the next machine comes free in {} at the latest")

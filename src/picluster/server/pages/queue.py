@@ -315,8 +315,12 @@ def _outlook(context: Context, form: Form) -> dict[str, Any]:
 
 
 def _count(form: Form) -> int:
+    """One for what is no number: the form says so when it is sent. Raises `Malformed` for more than anybody can have."""
     said = form.text("count", "1")
-    return min(max(1, int(said)), MOST_MACHINES) if said.isdecimal() and len(said) < 6 else 1
+    count = max(1, int(said)) if said.isdecimal() and len(said) < 6 else 1
+    if count > MOST_MACHINES:
+        raise Malformed(f"{count} at once are more than one job can have: {MOST_MACHINES} at most.")
+    return count
 
 
 def _terms(context: Context, text: str) -> list[tuple[str, bool]]:
