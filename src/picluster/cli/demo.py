@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 1337
 
+ADMIN, OTHER = "admin", "eve"
+"""The two people as whom one tries it."""
+
 
 @click.command("demo")
 @click.option(
@@ -56,7 +59,8 @@ async def _demonstrate(lab: Lab, quiet: bool) -> None:
     assert this is not None
     loop.add_signal_handler(signal.SIGTERM, this.cancel)
     await ready(lab)
-    talk(_welcome(lab.url, await token_for(lab, "you", role="operator"), await token_for(lab, "eve")))
+    yours = await token_for(lab, own_name(), role="operator")
+    talk(_welcome(lab.url, yours, await token_for(lab, OTHER)))
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(inhabit(lab))
@@ -64,6 +68,20 @@ async def _demonstrate(lab: Lab, quiet: bool) -> None:
                 tasks.create_task(_narrate(lab))
     except asyncio.CancelledError:
         talk("The demonstration is over.")
+
+
+def own_name() -> str:
+    """Whoever runs it, as this computer calls them; somebody without a name, or with one that is taken, is the admin."""
+    import getpass
+
+    from picluster.demo.people import PATIENT, PEOPLE
+
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return ADMIN
+    taken = {person.name for person in (*PEOPLE, PATIENT)} | {OTHER, "root"}
+    return ADMIN if name in taken or not name.isidentifier() else name
 
 
 def _welcome(url: str, yours: str, eves: str) -> str:
