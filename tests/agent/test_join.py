@@ -173,6 +173,20 @@ def test_new_settings_are_kept_even_so(board: Board, willing: Stub) -> None:
         ]
 
 
+def test_where_things_are_kept_is_remembered_too(
+    board: Board, willing: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the agent would look for its token where none is; and it may start in another folder."""
+    monkeypatch.chdir(tmp_path)
+    assert board.join(willing, "--token-file", "own/token", "--state", "own/state") == join.JOINED
+    assert (tmp_path / "own/token").read_text() == f"{OWN_TOKEN}\n"
+    assert board.read("agent.conf").splitlines()[:2] == [
+        f"PICLUSTER_TOKEN_FILE={tmp_path}/own/token",
+        f"PICLUSTER_STATE={tmp_path}/own/state",
+    ]
+    assert not board.has_token
+
+
 def test_a_board_that_the_service_has_forgotten_joins_anew(board: Board, willing: Stub) -> None:
     board.join(willing)
     with Stub(UNKNOWN, answers(201, {**WELCOME, "token": "pc_agent_8_new"})) as later:

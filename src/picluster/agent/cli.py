@@ -52,8 +52,9 @@ Beat for this board, and do what the service says of its lease.
   --check               Say what enforcing requires and how this board stands, then end: 0 if all is right, else 1.
   --print-sshd-config   What sshd has to be told for it.
   --once                One beat, then end: 0 if the service answered, else 1.
-  --join TOKEN          Get this board a token of its own with a join token, write both down, and end. What
-  --join-file FILE      should not be seen in the list of processes comes from a file, or PICLUSTER_JOIN_TOKEN.
+  --join TOKEN          Get this board a token of its own with a join token, and end. The token is written into its
+  --join-file FILE      file, what is said here into {CONFIG}. What should not be seen in the list of
+                        processes comes from a file, or PICLUSTER_JOIN_TOKEN.
   --again               Join also when the board has a token that works.
   --root FOLDER         Read the board's files below this.
   -v, --verbose

@@ -29,6 +29,8 @@ JOINED, FAILED, REFUSED, AWAY = 0, 1, 4, 6
 """Exit codes, in the meanings of `picluster`: what was refused needs a person, what is away may be asked later."""
 REMEMBERED = ("LABELS", "ADDRESS", "CA_FILE", "SSH_USER", "SSH_PORT")
 """Flags of the joining that the agent needs each time, by the names of the environment."""
+PLACES = ("TOKEN_FILE", "STATE")
+"""As these, but the agent may start in another folder."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -140,6 +142,13 @@ class Join:
     def _keep_settings(self, machine: str, flags: Mapping[str, str | None]) -> None:
         """Before the token: a board with a token has joined, and must know where."""
         news = {f"PICLUSTER_{name}": flags.get(f"PICLUSTER_{name}") for name in REMEMBERED}
+        news.update(
+            {
+                f"PICLUSTER_{name}": os.path.abspath(said)
+                for name in PLACES
+                if (said := flags.get(f"PICLUSTER_{name}"))
+            }
+        )
         news["PICLUSTER_URL"] = ",".join(map(str, self._settings.addresses))
         news["PICLUSTER_NAME"] = machine
         before = (self._tree.data(CONFIG) or b"").decode("utf-8", "replace")
