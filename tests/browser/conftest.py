@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.xdist_group(f"browser {item.path.stem}"))
 
+
+_IN_BRIEF = {("desktop", "light"), ("phone", "dark")}
+LOOKS = pytest.mark.parametrize(
+    ("size", "theme"),
+    [
+        pytest.param(*look, marks=() if look in _IN_BRIEF else pytest.mark.long)
+        for look in product(SIZES, ("light", "dark"))
+    ],
+)
+"""Each size in each theme: all of them in the long run; in the short one both themes, the widest and the narrowest."""
 
 FAILED = pytest.StashKey[bool]()
 

@@ -11,13 +11,12 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.boards import SMALL, Lock
-from tests.browser.chromium import SIZES, axe
-from tests.browser.conftest import Visitor
+from tests.browser.chromium import axe
+from tests.browser.conftest import LOOKS, Visitor
 from tests.browser.flows import expect_live
 from tests.browser.pool import Pool
 
 HOW = pytest.mark.parametrize("script", [True, False], ids=["script", "no-script"])
-THEMES = pytest.mark.parametrize("theme", ["light", "dark"])
 
 FREE = next(board.name for board in SMALL if not board.lock and not board.pending)
 
@@ -132,8 +131,7 @@ def test_the_record_needs_a_login(visitor: Visitor) -> None:
     assert page.locator("#events").count() == 0
 
 
-@THEMES
-@pytest.mark.parametrize("size", list(SIZES))
+@LOOKS
 def test_the_record_can_be_read_by_everybody(visitor: Visitor, happened: Pool, theme: str, size: str) -> None:
     page = visitor("ann", theme=theme, size=size)
     for path in ("/activity", "/activity?machine=nothing"):

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.boards import RACKS, TROUBLE, Board
 from tests.browser.chromium import Watch, axe
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import LOOKS, Visitor
 from tests.browser.flows import (
     boards,
     button,
@@ -271,7 +271,7 @@ def test_every_dialog_can_be_used_by_everybody(visitor: Visitor, theme: str) -> 
     assert {path: told for path, told in found.items() if told} == {}
 
 
-@pytest.mark.parametrize(("size", "theme"), [("desktop", "light"), ("desktop", "dark"), ("phone", "dark")])
+@LOOKS
 def test_dialogs_in_place_can_be_used_by_everybody(
     visitor: Visitor, pool: Pool, size: str, theme: str
 ) -> None:

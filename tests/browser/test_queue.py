@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.boards import RACKS, for_
 from tests.browser.chromium import SIZES, axe
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import LOOKS, Visitor
 from tests.browser.flows import command, expect_live, press, sheet, title
 from tests.browser.pool import Pool, pool_of, with_a_queue
 from tests.service import until
@@ -270,8 +270,7 @@ def test_nothing_stands_beside_the_window(visitor: Visitor, size: str) -> None:
 # Everybody
 
 
-@THEMES
-@pytest.mark.parametrize("size", ["desktop", "phone"])
+@LOOKS
 def test_the_queue_can_be_read_by_everybody(visitor: Visitor, theme: str, size: str) -> None:
     page = visitor("ann", theme=theme, size=size)
     page.goto("/queue")

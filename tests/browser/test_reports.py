@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.boards import SMALL
-from tests.browser.chromium import SIZES, axe
-from tests.browser.conftest import Visitor
+from tests.browser.chromium import axe
+from tests.browser.conftest import LOOKS, Visitor
 from tests.browser.flows import expect_live
 from tests.browser.pool import Pool, pool_of
 from tests.browser.week import RUNS, write_week
@@ -98,8 +98,7 @@ def test_reports_need_a_login(visitor: Visitor) -> None:
         assert answer is not None and answer.status == 401
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", list(SIZES))
+@LOOKS
 def test_reports_can_be_read_by_everybody(visitor: Visitor, theme: str, size: str) -> None:
     page = visitor("ann", theme=theme, size=size)
     for path in ("/reports", "/reports?days=30&sort=used"):

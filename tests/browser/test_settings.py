@@ -14,7 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.boards import PI5, Board
 from tests.browser.chromium import axe
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import LOOKS, Visitor
 from tests.browser.flows import press, sheet, title
 from tests.browser.pool import Pool, pool_of
 from tests.service import ADMIN, KEY, PATIENCE_S
@@ -430,7 +430,7 @@ PAGES = (
 )
 
 
-@pytest.mark.parametrize(("theme", "size"), [("light", "phone"), ("dark", "desktop"), ("dark", "tablet")])
+@LOOKS
 def test_everybody_can_use_the_settings(visitor: Visitor, theme: str, size: str) -> None:
     page = enter(visitor(theme=theme, size=size), "root")
     for path in PAGES:
