@@ -6,6 +6,7 @@ import itertools
 import re
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx2
@@ -143,6 +144,12 @@ class Browser:
 
     def send(self, path: str, **fields: str) -> httpx2.Response:
         return self._client.post(path, data=fields, headers=self._own)
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[Iterator[str]]:
+        """What an open page is told, line by line."""
+        with self._client.stream("GET", path) as answer:
+            yield answer.iter_lines()
 
     def forge(self, path: str, **fields: str) -> httpx2.Response:
         """As a form on somebody else's page does."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from picluster.server.pages.words import ordinal
 from tests.server.conftest import Api, Board, Browser, fresh_lease, words
+from tests.service import PATIENCE_S
 
 HOUR_S = 3_600
 
@@ -151,6 +154,33 @@ def test_waiting_twice_for_a_machine_is_one_place(
     assert [one["holder"] for one in waiting] == [user.name]
     user.send(f"{place[1]}/leave")
     assert "Wait for it" in words(user.see(f"/?q={board.name}"))
+
+
+def test_a_place_in_the_row_is_true_while_others_come_and_go(
+    api: Api, board: Board, user: Browser, operator: Browser
+) -> None:
+    """Whoever looks on sees it come, move up and go, though nothing about the machine itself has changed."""
+    lease = held(api, board, operator)
+    before_them = fresh_lease()
+    api.put(before_them, {"selector": f"name:{board.name[:-1]}*"}, operator.token)
+    with user.stream(f"/ui/stream?page=machines&q=name:{board.name}") as lines:
+        wait_for(user, board)
+        place = told_of(lines, "You wait, 2nd")
+        api.delete(before_them, operator.token)
+        told_of(lines, "You wait, 1st")
+        user.send(f"{place}/leave")
+        told_of(lines, "Wait for it")
+    api.delete(lease, operator.token)
+
+
+def told_of(lines: Iterator[str], word: str) -> str:
+    """Where the button leads that has come to say so."""
+    patient_until = time.monotonic() + PATIENCE_S
+    for line in lines:  # a ping comes in any case
+        if found := re.findall(rf'href="([^"]+)"[^>]*>{word}</a>', line):
+            return str(found[-1])
+        assert time.monotonic() < patient_until, f"{word!r} never came"
+    raise AssertionError("the stream ended")
 
 
 @pytest.mark.parametrize(
