@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install serve demo test test-long lint bench docs packages screenshots
+.PHONY: help install serve demo test test-long lint bench docs docs-html packages screenshots
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -56,9 +56,12 @@ lint: install  ## style and types
 bench: install  ## how fast it is, here
 	.venv/bin/python -m benchmarks
 
-docs: install  ## the page of commands, and the terminal session of the README
-	.venv/bin/python -m docs.commands
+docs: install  ## the reference, from the code, and the terminal session of the README
+	.venv/bin/python -m docs.generate
 	.venv/bin/python -m docs.record_session
+
+docs-html: install  ## all of docs to read in a browser, into build/docs
+	.venv/bin/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 screenshots: install packages  ## every page, in both themes and all sizes, into .screenshots
 	.venv/bin/python -m tools.screenshots

@@ -1,25 +1,39 @@
-"""The docs say what there is: every command, every setting, and every path that they name."""
+"""The docs say what there is: the reference is what the code says, and whatever a page names exists."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from docs import commands
+from docs.generate import PAGES as GENERATED
+from docs.generate import errors
+from docs.generate.http import BESIDES
 from picluster.cli import COMMANDS, main
+from picluster.errors import ENDINGS
+from picluster.pool.policy import Policy
+from picluster.server import app, downloads
+from picluster.server.app import Service
+from picluster.server.described import meanings_of
+from picluster.server.legacy import LegacyDoor
+from picluster.server.pages.sentences import SENTENCES
 from picluster.server.settings import Settings
+from picluster.store.sqlite import SqliteStore
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+SOURCES = "".join(file.read_text() for file in sorted((ROOT / "src").rglob("*.py")))
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)")
 
 
-def test_the_page_of_commands_is_what_the_commands_say() -> None:
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
+def test_the_reference_is_what_the_code_says(path: Path) -> None:
     """If not: `make docs`."""
-    assert commands.PAGE.read_text() == commands.page()
+    assert path.read_text() == GENERATED[path]()
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -49,3 +63,70 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_every_make_target_in_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:^|`|=… )make ([a-z-]+)", README, re.MULTILINE)) <= targets
+
+
+def test_the_pages_can_be_built_without_a_warning(tmp_path: Path) -> None:
+    """Two seconds: every page is read and every link and heading looked for, but no HTML written."""
+    sphinx = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "dummy"]
+    done = subprocess.run([*sphinx, ROOT / "docs", tmp_path], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# The reference
+
+
+@pytest.mark.parametrize("kind", [Settings, Policy])
+def test_every_setting_says_what_it_is(kind: type) -> None:
+    assert [
+        name
+        for name, text in meanings_of(kind).items()
+        if not text and name not in ("model_config", "policy")
+    ] == []
+
+
+def test_every_call_is_in_the_reference() -> None:
+    """Those of `/api/v1` are, since the page is made of the document that has them; these have to be written down."""
+    context = Service(Settings.model_construct(api_key="secret"), SqliteStore(":memory:")).context
+    routes = [*downloads.router.routes, *app._health(context).routes]
+    calls = {f"{method} {route.path}" for route in routes for method in route.methods}
+    old = {f"{method} {path}" for method, path in LegacyDoor(context).routes() if path.startswith("/api")}
+    assert calls | old - {"GET /api/"} <= set(BESIDES)
+
+
+@pytest.mark.parametrize("code", sorted(set(re.findall(r'^    code = "(\w+)"', SOURCES, re.MULTILINE))))
+def test_every_error_is_in_the_reference(code: str) -> None:
+    assert f"| `{code}` |" in reference("errors")
+
+
+@pytest.mark.parametrize("kind", SENTENCES)
+def test_every_kind_of_event_is_in_the_reference(kind: str) -> None:
+    assert f"| `{kind}`" in reference("events")
+
+
+def reference(page: str) -> str:
+    return (ROOT / f"docs/reference/{page}.md").read_text()
+
+
+def test_what_is_new_makes_a_page_out_of_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the reference might be compared with itself."""
+    monkeypatch.setitem(ENDINGS, "eaten", "the dog had it")
+    assert errors.page() != reference("errors")
+
+
+# The guarantees
+
+NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+GUARANTEES = (ROOT / "docs/guarantees.md").read_text()
+
+
+def test_every_guarantee_names_a_test_that_exists() -> None:
+    named = NAMED.findall(GUARANTEES)
+    assert named
+    assert [
+        f"{file}::{test}" for file, test in named if f"def {test}(" not in (ROOT / file).read_text()
+    ] == []
+
+
+def test_every_claim_names_its_test() -> None:
+    rows = [line for line in GUARANTEES.splitlines() if line.startswith("| ") and line != "| | held by |"]
+    assert [row for row in rows if not NAMED.search(row)] == []

@@ -1,0 +1,39 @@
+"""Where pages are followed: homes of their own, ports that are free, and a pool with boards for those that are about one."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.docs import warm
+from tests.docs.terminal import PORTS
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty folder, as a newcomer's."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ports() -> dict[int, int]:
+    """A free one for each that pages name."""
+    with ExitStack() as probes:
+        sockets = {port: probes.enter_context(socket.socket()) for port in PORTS}
+        for probe in sockets.values():
+            probe.bind(("127.0.0.1", 0))
+        return {port: int(probe.getsockname()[1]) for port, probe in sockets.items()}
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Path]:
+    """What comes first in the PATH. Its name is short, since a socket's has to be."""
+    with tempfile.TemporaryDirectory(prefix="docs-") as folder, warm.picluster(Path(folder)) as found:
+        yield found
