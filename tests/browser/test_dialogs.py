@@ -25,7 +25,7 @@ from tests.browser.flows import (
 )
 from tests.browser.pool import Pool, pool_of, with_a_queue
 
-NAMES = [f"dia-{number:02}" for number in range(32)]
+NAMES = [f"dia-{number:02}" for number in range(48)]
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +276,7 @@ def test_dialogs_in_place_can_be_used_by_everybody(
     visitor: Visitor, pool: Pool, size: str, theme: str
 ) -> None:
     """Open over the list, with an answer and with a refusal; the menu and the login, too."""
-    name, taken = next(_names), NAMES[0]
+    name, taken = next(_names), next(_names)
     lease = pool.lease("ann", selector=taken, ttl_s=7200)
     page, nobody = visitor("bob", size=size, theme=theme), visitor(size=size, theme=theme)
     open_machines(page)
