@@ -23,6 +23,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.service import PATIENCE_S
+
 CHROMIUM = Path("/usr/bin/chromium-headless-shell")
 
 COLOURS = ["color-contrast", "link-in-text-block"]
@@ -34,8 +36,8 @@ SIZES = {
     "phone": ViewportSize(width=390, height=844),
 }
 
-PATIENCE_MS = 10_000
-"""How long something may take to appear before the test says that it never did."""
+PATIENCE_MS = PATIENCE_S * 1000
+"""How long something may take to appear before the test says that it never did: as everywhere."""
 
 AXE = Path(__file__).parent / "vendor/axe/axe.min.js"
 AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
