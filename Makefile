@@ -4,7 +4,9 @@
 
 UV_VERSION := 0.13.9
 PYTHONS := python3 /usr/bin/python3 python3.14 python3.13 python3.12 python3.11
-WORKERS := 2
+# Two for each core of a small machine: tests wait for processes, sockets and clocks for half of their time.
+WORKERS := 4
+WHEEL_VENV := $(CURDIR)/build/venv-wheel
 PACKAGES := at caddy chromium-headless-shell cloud-init cron iproute2 mmdebstrap nftables openssh-client openssh-server procps qemu-user-static \
     sudo systemd systemd-container
 
@@ -18,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install serve demo test test-long lint bench docs docs-html packages screenshots
+.PHONY: help install serve demo test test-long test-wheel dist lint bench docs docs-html packages screenshots
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -35,7 +37,16 @@ test: lint packages  ## all that CI runs: style, types, every test
 	.venv/bin/pytest -n $(WORKERS) --dist loadgroup
 
 test-long: install packages  ## campaigns of minutes
-	.venv/bin/pytest -n $(WORKERS) --dist loadgroup -m long
+	.venv/bin/pytest -n 2 --dist loadgroup -m long
+
+test-wheel: dist packages  ## every test, against the wheel of `make dist`
+	UV_PROJECT_ENVIRONMENT=$(WHEEL_VENV) .tools/bin/uv sync --locked --all-extras --no-install-project
+	.tools/bin/uv pip install --python $(WHEEL_VENV)/bin/python --no-deps --reinstall dist/*.whl
+	$(WHEEL_VENV)/bin/pytest -n $(WORKERS) --dist loadgroup
+
+dist: install  ## wheel, sources, the agent, its package for Debian, and what they are made of, into dist
+	rm -rf dist
+	.venv/bin/python -m tools.dist
 
 packages:
 	@have=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>/dev/null | sed -n 's/^installed //p'); \

@@ -34,9 +34,15 @@ def serve_command(**given: object) -> None:
     picluster serve --url postgresql://…   one of several replicas
     """
     from picluster.errors import Malformed
-    from picluster.server.serve import run
-    from picluster.server.settings import Settings
 
+    try:
+        from picluster.server.serve import run
+        from picluster.server.settings import Settings
+    except ModuleNotFoundError as missing:
+        raise Malformed(
+            f"Serving needs {missing.name}, which is not installed.",
+            "pip install 'pi-cluster-service[server]'",
+        ) from None
     try:
         settings = Settings.load({name: value for name, value in given.items() if value is not None})
     except Malformed as problem:
