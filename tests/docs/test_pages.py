@@ -1,30 +1,42 @@
-"""What pages tell to type works, in their order, and answers what they show."""
+"""What pages tell to type works, in their order, and answers what they show; and none tells anything that is not tried."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from tests.docs.blocks import DOCS, blocks
+import pytest
+
+from docs.generate import PAGES as GENERATED
+from tests.docs.blocks import DOCS, Block, blocks, read
+from tests.docs.given import GIVEN
 from tests.docs.terminal import Terminal
 
+PAGES = sorted(set(DOCS.glob("*.md")) - set(GENERATED))
+ELSEWHERE = ("not run", "on a board")
+SHELL = ("sh", "bash", "shell")
+INDENTED = re.compile(r"^    (?:[$] |sudo |curl |picluster )", re.MULTILINE)
+"""A command as a block of another kind, which nobody would try."""
 
-def follow(page: str, terminal: Terminal) -> None:
-    """Type all of a page."""
-    for block in blocks(DOCS / page):
-        if block.kind == "console" and block.word not in ("not run", "on a board"):
+
+def typed_here(page: Path) -> list[Block]:
+    return [block for block in blocks(page) if block.kind == "console" and block.word not in ELSEWHERE]
+
+
+@pytest.mark.parametrize("page", GIVEN)
+def test_a_page_can_be_followed(
+    page: str, programs: Path, home: Path, ports: dict[int, int], postgres_url: str
+) -> None:
+    """The tutorial from nothing to a lease, the operation of a lab up to two replicas on PostgreSQL, and the how-tos."""
+    with Terminal(programs, home, ports, postgres_url, DOCS=str(DOCS)) as terminal:
+        for block in [*read(GIVEN[page], f"given for {page}"), *typed_here(DOCS / page)]:
             terminal.follow(block)
 
 
-def test_the_tutorial_leads_from_nothing_to_a_lease(
-    programs: Path, home: Path, ports: dict[int, int]
-) -> None:
-    with Terminal(programs, home, ports) as terminal:
-        follow("tutorial.md", terminal)
-
-
-def test_a_lab_is_operated_as_the_page_says(
-    programs: Path, home: Path, ports: dict[int, int], postgres_url: str
-) -> None:
-    """From the first start to two replicas on PostgreSQL that know what the file knew."""
-    with Terminal(programs, home, ports, postgres_url) as terminal:
-        follow("operate.md", terminal)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_tells_to_type_is_tried(page: Path) -> None:
+    """Or the page says, for whoever reads its source, why not."""
+    assert not typed_here(page) or page.name in GIVEN
+    assert [str(block) for block in blocks(page) if block.kind in SHELL] == []
+    prose = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert INDENTED.findall(prose) == []
