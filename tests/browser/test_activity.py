@@ -46,7 +46,7 @@ def test_what_happens_now_comes_by_itself(visitor: Visitor, happened: Pool) -> N
     page.goto("/activity")
     expect_live(page)
     happened.call("PATCH", f"machines/{FREE}", {"comment": "seen live"}, happened.person("dana"))
-    expect(sentences(page).first).to_have_text(f"dana changed {FREE} · seen live")
+    expect(sentences(page).first).to_have_text(f"dana changed the comment of {FREE} · seen live")
     expect(page.locator("#events li").first).to_have_class(re.compile("new"))
 
 
@@ -82,7 +82,7 @@ def test_a_day_is_the_readers_own(visitor: Visitor, happened: Pool, script: bool
 def test_a_date_that_is_none_says_so(visitor: Visitor) -> None:
     page = visitor("ann")
     page.goto("/activity?since=soon")
-    expect(page.locator("[role='alert']")).to_contain_text("since: 'soon' is no day.")
+    expect(page.locator("[role='alert']")).to_contain_text("From: 'soon' is no day.")
 
 
 def test_highlights_leave_out_the_steps_between(visitor: Visitor, happened: Pool) -> None:
