@@ -271,7 +271,7 @@ def test_a_reason_must_be_given(visitor: Visitor, pool: Pool, free: str, script:
     page.evaluate("document.querySelector('.sheet form').noValidate = true")
     page.locator("[name=evict]").check()
     press(page)
-    expect(sheet(page).locator(".trouble")).to_contain_text("reason")
+    expect(sheet(page).locator(".trouble")).to_contain_text("Why: say why it goes out of service")
     expect(page.locator("[name=evict]")).to_be_checked()
     assert pool.state(free) == "free"
 
