@@ -12,6 +12,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from picluster import __version__
+from picluster.pool.model import Machine
+from picluster.server.pages.ways import ways
 from tests.ci.systems import CANCELLED, GOOD, SYSTEMS, Step, System, documents
 
 ALL = pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
@@ -158,3 +160,23 @@ def test_report_and_results_are_kept_whatever_happens() -> None:
     assert job["artifacts"]["when"] == "always" and job["artifacts"]["reports"]["junit"]
     last = BY_NAME["jenkins"].template.read_text().partition("} finally {")[2]
     assert "junit " in last and "archiveArtifacts " in last
+
+
+@pytest.mark.parametrize(("step", "name"), [(0, "azure"), (1, "github")])
+def test_the_dashboard_shows_lines_that_work(step: int, name: str) -> None:
+    """What is copied from a machine's page is YAML, whatever the machine is called, and asks for what there is."""
+    odd = 'pi "5": #1'
+    [ci] = [way for way in ways(Machine(odd, "id", "10.0.0.1"), mine=False) if way.key == "ci"]
+    [shown] = YAML(typ="safe").load(ci.steps[step].lines)
+    asked = shown["parameters" if name == "azure" else "with"]
+    [document] = documents(BY_NAME[name].template)
+    known = document["inputs"] if name == "github" else {one["name"]: one for one in document["parameters"]}
+    required = {key for key, one in known.items() if "default" not in one}
+    assert required <= set(asked) <= set(known) and asked["machines"] == odd
+    place = shown.get("template") or shown["uses"]
+    assert place.partition("@")[0].removeprefix("OWNER/picluster/") in (
+        "ci/azure-pipelines/run.yml",
+        "ci/github",
+    )
+    if name == "github":
+        assert place.endswith(f"@v{__version__}")

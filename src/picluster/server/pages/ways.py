@@ -1,10 +1,12 @@
-"""How to use a machine, as lines to copy: at a terminal, from a script, in a test."""
+"""How to use a machine, as lines to copy: at a terminal, from a script, in a test, in CI."""
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import dataclass
 
+from picluster import __version__
 from picluster.pool.model import Machine
 from picluster.server.pages.rows import ssh_line
 
@@ -17,6 +19,24 @@ with Client() as pool, pool.lease("{}", job="try") as lease:
 PYTEST = """\
 def test_it_is_a_64_bit_system(pi):
     assert pi.run("uname -m").stdout.strip() == "aarch64\""""
+
+AZURE = """\
+- template: ci/azure-pipelines/run.yml@picluster
+  parameters:
+    machines: {name}
+    command: ./run_tests.sh
+    copy: build/
+    fetch: results/*"""
+
+GITHUB = """\
+- uses: OWNER/picluster/ci/github@v{version}
+  with:
+    url: ${{{{ vars.PICLUSTER_URL }}}}
+    token: ${{{{ secrets.PICLUSTER_TOKEN }}}}
+    machines: {name}
+    command: ./run_tests.sh
+    copy: build/
+    fetch: results/*"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +86,17 @@ def ways(machine: Machine, mine: bool) -> list[Way]:
                 Step("Run the tests on this one", f"pytest --pi {name}", "$"),
             ),
         ),
+        Way("ci", "CI", _in_ci(machine.name)),
     ]
+
+
+def _in_ci(name: str) -> tuple[Step, ...]:
+    """A job waits its turn, so also for who has the machine now. JSON's strings are YAML's."""
+    known = {"name": json.dumps(name, ensure_ascii=False), "version": __version__}
+    return (
+        Step("A step of Azure Pipelines (docs/ci-azure.md)", AZURE.format(**known)),
+        Step("A step of GitHub Actions (docs/ci-github.md)", GITHUB.format(**known)),
+    )
 
 
 def _give_back(name: str) -> Step:
