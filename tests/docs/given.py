@@ -55,3 +55,19 @@ GIVEN = {
     "webhooks.md": SERVICE + ADMIN,
 }
 """By page; every page that has something to type here is in it."""
+
+ON_BOARDS = {
+    "reach.md": """
+```console
+$ mkdir build && echo built > build/tool && echo true > test.sh
+$ picluster show pi-b | awk '/^address/ { print $2 }' > boards.txt
+```
+""",
+    "run.md": """
+```console
+$ picluster label pi-b camera
+$ mkdir build && printf 'mkdir results && echo 42 > results/answer' > build/run_tests.sh && chmod +x build/run_tests.sh
+```
+""",
+}
+"""The same of pages that need boards with SSH, which the lab has: pi-a, pi-b and pi-c."""

@@ -9,7 +9,7 @@ import pytest
 
 from docs.generate import PAGES as GENERATED
 from tests.docs.blocks import DOCS, Block, blocks, read
-from tests.docs.given import GIVEN
+from tests.docs.given import GIVEN, ON_BOARDS
 from tests.docs.terminal import Terminal
 
 PAGES = sorted(set(DOCS.glob("*.md")) - set(GENERATED))
@@ -35,8 +35,9 @@ def test_a_page_can_be_followed(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_tells_to_type_is_tried(page: Path) -> None:
-    """Or the page says, for whoever reads its source, why not."""
+    """Or the page says, for whoever reads its source, why not. What needs boards is typed in `tests/lab/test_examples.py`."""
     assert not typed_here(page) or page.name in GIVEN
+    assert not any(block.word == "on a board" for block in blocks(page)) or page.name in ON_BOARDS
     assert [str(block) for block in blocks(page) if block.kind in SHELL] == []
     prose = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     assert INDENTED.findall(prose) == []

@@ -1,4 +1,4 @@
-"""Each example does what its first line says, on a board with a real sshd and a real agent."""
+"""Each example does what its first line says, and each page what it tells to type, on boards with a real sshd and agent."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.docs.blocks import DOCS, blocks, read
+from tests.docs.given import ON_BOARDS
+from tests.docs.terminal import PORTS, Terminal
 from tests.lab.boards import Board
 from tests.lab.desk import all_free, home, rack
-from tests.service import PATIENCE_S
+from tests.service import ADMIN, PATIENCE_S, ServiceProcess
 
 __all__ = ["all_free", "home", "rack"]
 
@@ -67,3 +70,16 @@ def test_as_pytest(rack: list[Board], here: Path) -> None:
 def test_for_any_machine(rack: list[Board], here: Path) -> None:
     """Nobody has to say which."""
     assert "results/digits.txt: OK" in run(here / "one_command.sh")
+
+
+@pytest.mark.parametrize("page", ON_BOARDS)
+def test_a_page_about_boards_can_be_followed(
+    page: str, rack: list[Board], home: Path, pool: ServiceProcess
+) -> None:
+    typed = [block for block in blocks(DOCS / page) if block.word == "on a board"]
+    login = {"PICLUSTER_URL": pool.address, "PICLUSTER_TOKEN": ADMIN}
+    with Terminal(
+        Path(sys.executable).parent, home, dict(zip(PORTS, PORTS, strict=True)), **login
+    ) as terminal:
+        for block in [*read(ON_BOARDS[page], f"given for {page}"), *typed]:
+            terminal.follow(block)
