@@ -1,4 +1,4 @@
-"""What a base install costs: distributions, megabytes, and the CPU of importing and starting."""
+"""What a release costs who installs it: megabytes, distributions, seconds; and the CPU of importing and starting."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from tools import dist
+
 RUNS = 15
 
 
-def base_install(folder: Path) -> Path:
-    """A fresh environment with what `pip install` of the base brings; its Python."""
-    uv, home = ROOT / ".tools/bin/uv", folder / "venv"
-    quiet = {"check": True, "stdout": subprocess.DEVNULL}
-    subprocess.run([uv, "venv", "-q", "--python", sys.executable, home], **quiet)
+def base_install(wheel: Path, folder: Path) -> tuple[Path, float]:
+    """An empty environment with what `pip install` of the wheel brings: its Python, and the seconds that pip took."""
+    home = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
     python = home / "bin/python"
-    subprocess.run([uv, "pip", "install", "-q", "--python", python, ROOT], **quiet)
-    return python
+    began_s = time.monotonic()
+    subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True)
+    took_s = time.monotonic() - began_s
+    subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools", "pip"], check=True)
+    return python, took_s
 
 
 def distributions(python: Path) -> tuple[int, float]:
@@ -44,8 +48,14 @@ def cpu_ms(*command: str | Path) -> float:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        python = base_install(Path(folder))
+        made = dist.build(Path(folder) / "dist")
+        for file in made:
+            print(f"{file.stat().st_size / 1000:6,.0f} kB  {file.name}")
+        wheel = made[0]
+        base_install(wheel, Path(folder))  # what has to be downloaded is, from now on
+        python, took_s = base_install(wheel, Path(folder))
         count, mib = distributions(python)
+        print(f"pip install, nothing to download: {took_s:.1f} s")
         print(f"base install: {count} distributions besides ours, {mib:.1f} MiB with ours")
         print(f"python -c pass: {cpu_ms(python, '-c', 'pass'):.0f} ms of CPU")
         print(f"import picluster: {cpu_ms(python, '-c', 'import picluster'):.0f} ms")
