@@ -93,7 +93,7 @@ def test_a_thousand_machines_that_beat(browser: Browser, tmp_path: Path) -> None
     """No task keeps the page from answering for longer than a person forgives, and its memory stays flat."""
     boards = [board for board in many(MACHINES + MACHINES // 20) if not board.gone_s][:MACHINES]
     with (
-        pool_of(boards, tmp_path) as pool,
+        pool_of(boards, tmp_path, PICLUSTER_QUOTA="0") as pool,
         beating(pool),
         browser.new_context(viewport=SIZES["desktop"]) as context,
     ):
