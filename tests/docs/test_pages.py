@@ -10,7 +10,7 @@ import pytest
 from docs.generate import PAGES as GENERATED
 from tests.docs.blocks import DOCS, Block, blocks, read
 from tests.docs.given import GIVEN, ON_BOARDS
-from tests.docs.terminal import Terminal
+from tests.docs.terminal import DATABASE, Terminal
 
 PAGES = sorted(set(DOCS.glob("*.md")) - set(GENERATED))
 ELSEWHERE = ("not run", "on a board")
@@ -25,10 +25,12 @@ def typed_here(page: Path) -> list[Block]:
 
 @pytest.mark.parametrize("page", GIVEN)
 def test_a_page_can_be_followed(
-    page: str, programs: Path, home: Path, ports: dict[int, int], postgres_url: str
+    page: str, programs: Path, home: Path, ports: dict[int, int], request: pytest.FixtureRequest
 ) -> None:
     """The tutorial from nothing to a lease, the operation of a lab up to two replicas on PostgreSQL, and the how-tos."""
-    with Terminal(programs, home, ports, postgres_url, DOCS=str(DOCS)) as terminal:
+    shared = DATABASE in (DOCS / page).read_text()
+    database = request.getfixturevalue("postgres_url") if shared else ""
+    with Terminal(programs, home, ports, database, DOCS=str(DOCS)) as terminal:
         for block in [*read(GIVEN[page], f"given for {page}"), *typed_here(DOCS / page)]:
             terminal.follow(block)
 
