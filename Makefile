@@ -72,7 +72,7 @@ docs: install  ## the reference, from the code, and the terminal session of the 
 	.venv/bin/python -m docs.record_session
 
 docs-html: install  ## all of docs to read in a browser, into build/docs
-	.venv/bin/python -m sphinx -W --keep-going -q -b html docs build/docs
+	.venv/bin/python -m sphinx -E -W --keep-going -q -b html docs build/docs
 
 screenshots: install packages  ## every page, in both themes and all sizes, into .screenshots
 	.venv/bin/python -m tools.screenshots

@@ -128,5 +128,8 @@ def test_every_guarantee_names_a_test_that_exists() -> None:
 
 
 def test_every_claim_names_its_test() -> None:
-    rows = [line for line in GUARANTEES.splitlines() if line.startswith("| ") and line != "| | held by |"]
-    assert [row for row in rows if not NAMED.search(row)] == []
+    """What is not promised needs none."""
+    promised, _, _ = GUARANTEES.partition("\n## What is not promised\n")
+    claims = re.split(r"^(?=- |\n)", promised, flags=re.MULTILINE)
+    assert [claim for claim in claims if claim.startswith("- ") and not NAMED.search(claim)] == []
+    assert sum(claim.startswith("- ") for claim in claims) > 30

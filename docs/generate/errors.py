@@ -48,7 +48,7 @@ def page() -> str:
 
 def _rows(cls: type[PiclusterError], depth: int) -> Iterator[tuple[str, ...]]:
     yield (
-        "&emsp;" * depth + code(cls.__name__),
+        "&nbsp;&nbsp;&nbsp;" * depth + code(cls.__name__),
         code(cls.code),
         str(cls.status) if _on_the_wire(cls) else "",
         str(next((number for kind, number in EXIT_CODES.items() if issubclass(cls, kind)), 1)),

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tests.docs.blocks import ANYTHING, Block, Typed, is_shown
@@ -36,7 +38,7 @@ class Terminal:
         self._home, self._ports, self._database = home, ports, database or DATABASE
         self._seen = ""
         self._typed: list[str] = []
-        self._open: list[tuple[int, Path]] = []
+        self._open: list[int] = []
         ours = ("PICLUSTER_", "RPI_", "XDG_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), kept["PATH"]])
@@ -76,9 +78,12 @@ class Terminal:
 
     def interrupt(self) -> None:
         """Ctrl-C for all that stays open, last started first; back when it is gone."""
-        while self._open:
-            process, _ = self._open.pop()
-            self._type(f"kill -INT {process}; wait {process}")
+        going, self._open = self._open[::-1], []
+        for process in going:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGINT)
+        for process in going:
+            self._type(f"wait {process}")
 
     def _type(self, command: str) -> tuple[str, int]:
         """(what it printed, how it ended)"""
@@ -99,7 +104,7 @@ class Terminal:
         said.touch()
         # Python takes SIGINT for itself only if it was not ignored before, as jobs of a script have it.
         begun, _ = self._type(f"(trap - INT; exec env {command}) >{said} 2>&1 & echo $!")
-        self._open.append((int(begun), said))
+        self._open.append(int(begun))
         try:
             until(lambda: is_shown(typed.shown, self._there(said.read_text())))
         except AssertionError:
