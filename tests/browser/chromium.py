@@ -20,6 +20,7 @@ from playwright.sync_api import (
     Response,
     ViewportSize,
     WebError,
+    expect,
     sync_playwright,
 )
 
@@ -142,9 +143,10 @@ def _sentence(violation: dict[str, Any], node: dict[str, Any]) -> str:
 
 
 def shoot(page: Page, file: Path, *, full: bool = True) -> None:
-    """A picture of the page when its fonts are there and nothing moves. `full` is all of it, in a window of that height:
-    what is out of sight is not drawn."""
+    """A picture of the page when its fonts and charts are there and nothing moves. `full` is all of it, in a window of that
+    height: what is out of sight is not drawn."""
     page.evaluate("document.fonts.ready.then(() => true)")
+    expect(page.locator(".charts:not(.drawn):visible")).to_have_count(0)
     window = page.viewport_size
     if full and window:
         height = max(window["height"], page.evaluate("document.documentElement.scrollHeight"))

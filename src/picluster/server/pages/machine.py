@@ -48,6 +48,9 @@ LAST_RUNS = 3
 RUNS_ON_A_PAGE = 25
 EVENTS_ON_A_PAGE = 50
 
+YOUNG_S = 2 * 3600
+"""Up to here a chart of a day would be empty but for its edge."""
+
 MOST_SAMPLES = 30_000
 """Of a chart: a day of beats every ten seconds, the most that are kept, and six days in spans."""
 
@@ -167,12 +170,10 @@ async def _health(request: Request, context: Context, machine: Machine, viewer: 
 
 
 async def _usual(context: Context, machine: Machine) -> Span:
-    """A day; of a board that came some minutes ago, an hour, or its chart would be empty but for an edge."""
+    """A day; of a board that has not been here for longer than `YOUNG_S`, an hour."""
     now_us = context.wall_us()
-    day_us, hour_us = (SPANS[key].seconds * 1_000_000 for key in ("24h", "1h"))
-    older = await asyncio.to_thread(
-        context.store.samples, machine.name, now_us - day_us, now_us - hour_us, limit=1
-    )
+    since_us, until_us = (now_us - seconds * 1_000_000 for seconds in (USUAL.seconds, YOUNG_S))
+    older = await asyncio.to_thread(context.store.samples, machine.name, since_us, until_us, limit=1)
     return USUAL if older else SPANS["1h"]
 
 
