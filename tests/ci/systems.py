@@ -36,7 +36,7 @@ class Step:
     @property
     def runs(self) -> bool:
         """Is it the one that is on boards?"""
-        return "picluster run" in self.script.replace('picluster" ', "picluster ")
+        return 'picluster" run ' in self.script
 
 
 @dataclass(frozen=True)
@@ -170,9 +170,11 @@ def gitlab_steps(
         return _filled(filled, r"\$([A-Z_]+)", known) if isinstance(value, str) else filled
 
     environment = {**secrets, **known, **{name: fill(value) for name, value in job["variables"].items()}}
-    good = [Step(script, environment) for script in job["script"]]
     after = environment | {"CI_JOB_STATUS": "canceled"}
-    return good + [Step(script, after, CANCELLED) for script in job["after_script"]]
+    return [  # all parts of a script are one, for one shell
+        Step("\n".join(job["script"]), environment),
+        Step("\n".join(job["after_script"]), after, CANCELLED),
+    ]
 
 
 # Jenkins
@@ -200,7 +202,7 @@ def jenkins_steps(
     good, caught = text.split("} catch (InterruptedException")
     script = re.compile(r"sh label: '[^']+', script: '''(.+?)'''", re.DOTALL)
     return [
-        Step(found.replace("\\n", "\n"), environment, when)  # as Groovy reads it
+        Step(found.replace("\\\\", "\\"), environment, when)  # as Groovy reads it
         for part, when in ((good, GOOD), (caught, CANCELLED))
         for found in script.findall(part)
     ]

@@ -21,7 +21,7 @@ def call(Map asked) {
                 '''
                 sh label: 'Run on boards', script: '''
                     set -euf
-                    line=$(printf '\n.') && IFS=${line%.}
+                    line=$(printf '\\n.') && IFS=${line%.}
                     for path in $COPY; do set -- "$@" --copy "$path"; done
                     for pattern in $FETCH; do set -- "$@" --fetch "$pattern"; done
                     unset IFS
