@@ -21,7 +21,14 @@ from tests.lab.runs import GIVEN_BACK_S, free_within, running_on
 from tests.service import ServiceProcess, until
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.xdist_group("lab-ci")]
-ALL = pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+BY_NAME = {system.name: system for system in SYSTEMS}
+
+
+def on(*names: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("system", [BY_NAME[name] for name in names], ids=names)
+
+
+ALL = on(*BY_NAME)
 BUSY = "echo begun; sleep 4321 & sleep 4321; wait"
 LONG_TTL = "--ttl 10m"
 """So that nobody is helped by an end that would come by itself."""
@@ -56,7 +63,7 @@ def test_the_example_is_built_tested_and_its_results_kept(
     assert "nightly" in last["job"] or "boards" in last["job"]
 
 
-@ALL
+@on("azure", "jenkins")  # one for each shell
 def test_a_failure_is_the_jobs_and_leaves_its_report(
     system: System, pool: ServiceProcess, rack: list[Board], folder: Path
 ) -> None:
@@ -92,7 +99,7 @@ def test_cancelled_in_the_middle_it_gives_back(
     assert (job.results / "junit.xml").exists()
 
 
-@ALL
+@on("azure", "gitlab")  # the others' step is Azure's
 def test_what_was_killed_is_given_back_by_the_next_step(
     system: System, pool: ServiceProcess, rack: list[Board], folder: Path
 ) -> None:
@@ -118,8 +125,9 @@ def test_a_shell_in_between_would_keep_the_signal_to_itself(
     pool: ServiceProcess, rack: list[Board], folder: Path
 ) -> None:
     """Why the scripts end with `exec`: systems tell the shell alone, and it waits for its child."""
-    github = next(system for system in SYSTEMS if system.name == "github")
-    job = Job(github, folder, pool, {"machines": f"name:{rack[0].name}", "command": BUSY, "options": ""})
+    job = Job(
+        BY_NAME["github"], folder, pool, {"machines": f"name:{rack[0].name}", "command": BUSY, "options": ""}
+    )
     job.steps = [
         Step(f"{step.script.replace('exec ', '')}\necho not exec", step.environment, step.when)
         for step in job.steps

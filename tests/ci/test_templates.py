@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ruamel.yaml import YAML
 from picluster import __version__
 from picluster.pool.model import Machine
 from picluster.server.pages.ways import ways
-from tests.ci.systems import CANCELLED, GOOD, SYSTEMS, Step, System, documents
+from tests.ci.systems import CANCELLED, GOOD, ROOT, SYSTEMS, Step, System, documents
 
 ALL = pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
 BY_NAME = {system.name: system for system in SYSTEMS}
@@ -119,11 +120,13 @@ def test_they_say_the_same_in_four_languages(system: System, when: str) -> None:
 
 @ALL
 def test_the_client_is_pinned_to_the_version_that_it_came_with(system: System) -> None:
+    """And so are the templates, wherever an example or a page uses them."""
     install = steps(system)[0]
     assert install.environment["VERSION"] == __version__
     assert '"pi-cluster-service[run]==$VERSION"' in install.script
-    named = re.findall(r"[@/]v?(\d+\.\d+\.\d+)\b(?!.*v5\.0\.0)", system.example.read_text())
-    assert set(named) <= {__version__}
+    for text in (system.example.read_text(), page(system).read_text()):
+        named = re.findall(r"(?:picluster@|run@|github@|tags/|commit of )v?(\d+\.\d+\S*?)[\s,')]", text)
+        assert named and set(named) == {__version__}
 
 
 @ALL
@@ -149,6 +152,15 @@ def test_two_jobs_at_once_are_two(system: System) -> None:
     assert lines and all(word in line for line in lines for word in told[system.name])
     jobs = {step.environment["JOB"] for step in steps(system) if "$JOB" in step.script}
     assert len(jobs) == 1, "the step that gives back looks for what the run said"
+
+
+def test_gitlab_gives_nothing_back_after_a_job_that_ended_by_itself() -> None:
+    """A board that is held for somebody to look stays held; and there is nothing to be found, where nothing was installed."""
+    [after] = [step for step in steps(BY_NAME["gitlab"]) if step.when == CANCELLED]
+    for status, code in (("success", 0), ("failed", 0), ("canceled", 127)):
+        environment = {**after.environment, "CI_JOB_STATUS": status}
+        done = subprocess.run(["/bin/bash", "-c", after.script], env=environment, capture_output=True)
+        assert done.returncode == code
 
 
 def test_report_and_results_are_kept_whatever_happens() -> None:
@@ -187,3 +199,45 @@ def test_the_dashboard_shows_lines_that_work(step: int, name: str) -> None:
     )
     if name == "github":
         assert place.endswith(f"@v{__version__}")
+
+
+def page(system: System) -> Path:
+    return ROOT / f"docs/ci-{system.name}.md"
+
+
+def known_words(system: System) -> set[str]:
+    """What one can ask the template for."""
+    if system.name == "jenkins":
+        return set(re.findall(r"\bgiven\.(\w+)", system.template.read_text()))
+    document = documents(system.template)[0]
+    if system.name == "azure":
+        return {one["name"] for one in document["parameters"]}
+    return set(document["inputs"] if system.name == "github" else document["spec"]["inputs"])
+
+
+@ALL
+def test_the_pages_name_all_that_one_can_ask_for(system: System) -> None:
+    """What all have is in the common table; what only one has is on its page; and no example asks for anything else."""
+    words = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/ci.md").read_text(), re.MULTILINE))
+    assert words == {"machines", "command", "copy", "fetch", "options", "version"}
+    known = known_words(system)
+    assert words <= known
+    assert all(f"`{word}`" in page(system).read_text() for word in known - words)
+    assert set(system.asked(system.example)) <= known
+
+
+@pytest.mark.parametrize("name", ["azure", "github", "gitlab"])
+def test_what_the_pages_show_can_be_used(name: str) -> None:
+    """Each block is YAML, and what it asks the template for is there to be asked for."""
+
+    def asked(node: Any) -> Iterator[str]:
+        for key, value in node.items() if isinstance(node, dict) else ():
+            if key in ("parameters", "with", "inputs"):
+                yield from value
+            yield from asked(value)
+        for one in node if isinstance(node, list) else ():
+            yield from asked(one)
+
+    blocks = re.findall(r"^```yaml\n(.+?)^```", page(BY_NAME[name]).read_text(), re.MULTILINE | re.DOTALL)
+    words = [word for block in blocks for word in asked(YAML(typ="safe").load(block))]
+    assert words and set(words) <= known_words(BY_NAME[name])
