@@ -18,7 +18,7 @@ from tests.ci.systems import CANCELLED, EXAMPLES, GOOD, SYSTEMS, Step, System, t
 from tests.lab.boards import Board
 from tests.lab.desk import live
 from tests.lab.runs import GIVEN_BACK_S, free_within, running_on
-from tests.service import ServiceProcess, until
+from tests.service import PATIENCE_S, ServiceProcess, until
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.xdist_group("lab-ci")]
 BY_NAME = {system.name: system for system in SYSTEMS}
@@ -90,7 +90,7 @@ def test_cancelled_in_the_middle_it_gives_back(
     job = Job(system, folder, pool, asked)
     process = begun(job)
     system.cancel(process)
-    process.communicate(timeout=GIVEN_BACK_S)
+    process.communicate(timeout=PATIENCE_S)
     assert live(pool) == []
     code, said = job.run(CANCELLED)
     assert code == 0 and "Nothing is locked for this job." in said
@@ -138,5 +138,5 @@ def test_a_shell_in_between_would_keep_the_signal_to_itself(
         process.wait(1)
     assert len(live(pool)) == 1
     os.killpg(process.pid, signal.SIGTERM)
-    process.communicate(timeout=GIVEN_BACK_S)
+    process.communicate(timeout=PATIENCE_S)
     until(lambda: live(pool) == [])

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
-from importlib.metadata import Distribution, distribution
+from importlib.metadata import Distribution, PathDistribution, distribution
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,6 @@ from packaging.requirements import Requirement
 
 from tools import dist
 
-NAME = "pi-cluster-service"
 UV = dist.ROOT / ".tools/bin/uv"
 
 
@@ -38,23 +38,23 @@ def wheel(release: Path) -> Path:
     return found
 
 
-def needs(*extras: str) -> dict[str, Distribution]:
-    """All that `pip install NAME[extras]` would bring besides ours, by name."""
+def needs(wheel: Path, *extras: str) -> dict[str, Distribution]:
+    """All that `pip install WHEEL[extras]` would bring besides ours, by name."""
+    [info] = (path for path in zipfile.Path(wheel).iterdir() if path.name.endswith(".dist-info"))
+    asked: list[tuple[Distribution, frozenset[str]]] = [(PathDistribution(info), frozenset(extras))]
     found: dict[str, Distribution] = {}
-    asked = [Requirement(f"{NAME}[{','.join(extras)}]")]
-    while asked:
-        wanted = asked.pop()
-        for requirement in _requirements(distribution(wanted.name), wanted.extras):
-            name = _normal(requirement.name)
-            if name != NAME and (name not in found or requirement.extras):
+    seen = set()
+    for of, of_extras in asked:  # it grows meanwhile
+        for requirement in _requirements(of, of_extras):
+            name, more = _normal(requirement.name), frozenset(requirement.extras)
+            if (name, more) not in seen:
+                seen.add((name, more))
                 found[name] = distribution(name)
-                asked.append(requirement)
-            elif name == NAME:
-                asked.append(requirement)
+                asked.append((found[name], more))
     return found
 
 
-def _requirements(of: Distribution, extras: set[str]) -> Iterator[Requirement]:
+def _requirements(of: Distribution, extras: frozenset[str]) -> Iterator[Requirement]:
     for line in of.requires or ():
         requirement = Requirement(line)
         if requirement.marker is None or any(
@@ -72,7 +72,7 @@ def install(wheel: Path, folder: Path, *extras: str) -> Path:
     quiet = ("-q", "--offline", "--no-config")
     subprocess.run([UV, "venv", *quiet, "--python", sys.executable, folder], check=True)
     [site] = (folder / "lib").glob("python*/site-packages")
-    for needed in needs(*extras).values():
+    for needed in needs(wheel, *extras).values():
         for name in {Path(file).parts[0] for file in needed.files or ()} - {"..", "__pycache__"}:
             if not (site / name).exists():
                 (site / name).symlink_to(Path(str(needed.locate_file(name))))

@@ -20,7 +20,7 @@ from jsonschema import Draft7Validator
 from referencing import Registry
 
 from picluster import __version__
-from tests.packaging.conftest import NAME, install, needs
+from tests.packaging.conftest import install, needs
 from tests.service import GREETING, HTTP, KEY, PATIENCE_S, until
 from tools import dist
 from tools.sbom import SHIPPED, component
@@ -84,9 +84,9 @@ def test_the_sums_are_those_of_the_files(release: Path) -> None:
 # Installed
 
 
-def test_the_base_is_pure_python_and_small() -> None:
+def test_the_base_is_pure_python_and_small(wheel: Path) -> None:
     """Nothing is compiled for it, on any board or in any CI image; what it brings is known by name."""
-    base = needs()
+    base = needs(wheel)
     impure = [name for name, it in base.items() if "Root-Is-Purelib: false" in (it.read_text("WHEEL") or "")]
     assert impure == []
     assert {"click", "httpx2", "platformdirs", "rich"} <= set(base) and len(base) <= 16
@@ -167,15 +167,15 @@ def cyclonedx() -> Draft7Validator:
     )
 
 
-def test_the_bill_of_materials_is_one_and_complete(release: Path) -> None:
+def test_the_bill_of_materials_is_one_and_complete(release: Path, wheel: Path) -> None:
     """Every distribution that an install with all extras brings here, and every package of which web files are vendored."""
     [file] = release.glob("*.cdx.json")
     bill = json.loads(file.read_text())
     assert [error.message for error in cyclonedx().iter_errors(bill)] == []
     assert list(cyclonedx().iter_errors({**bill, "components": [{"type": "book", "name": "x"}]}))
     listed = {one["purl"].partition("?")[0] for one in bill["components"]}
-    needed = {f"pkg:pypi/{name}@{it.version}" for name, it in needs("all").items()}
+    needed = {f"pkg:pypi/{name}@{it.version}" for name, it in needs(wheel, "all").items()}
     web = {component(package)["purl"] for package in read(SHIPPED)}
     assert needed | web <= listed and len(web) == 6
     ours = bill["metadata"]["component"]
-    assert (ours["purl"], ours["version"]) == (f"pkg:pypi/{NAME}@{__version__}", __version__)
+    assert (ours["purl"], ours["version"]) == (f"pkg:pypi/pi-cluster-service@{__version__}", __version__)
