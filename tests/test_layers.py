@@ -22,7 +22,7 @@ STDLIB = frozenset(sys.stdlib_module_names) - {"sqlite3"}
 
 PURE = frozenset(
     """__future__ abc bisect collections contextlib copy dataclasses difflib enum fnmatch functools hashlib
-    heapq ipaddress itertools json math operator re string textwrap types typing unicodedata uuid.UUID
+    heapq ipaddress itertools json math operator re string textwrap types typing unicodedata urllib.parse.urlsplit uuid.UUID
     """.split()
 )
 """The part of the standard library that knows no clock, no chance and no outside world."""

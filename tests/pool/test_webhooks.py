@@ -95,6 +95,13 @@ def test_what_is_done_is_recorded_without_the_address(day: Day) -> None:
     assert told[0].detail["host"] == told[-1].detail["host"] == "chat.example"
 
 
+@pytest.mark.parametrize("rest", ["?token=hidden", "#hidden", "/hidden", "/?a=/hidden", "?mail=a@hidden"])
+def test_a_host_is_all_that_is_recorded_wherever_it_ends(day: Day, rest: str) -> None:
+    """And whoever signs in with the address is not part of it."""
+    day.take(AddWebhook(ROOT, Webhook("ci", "generic", f"https://ann:hidden@ci.example:8443{rest}")))
+    assert day.record[-1].detail["host"] == "ci.example:8443"
+
+
 def test_of_a_webhook_that_is_gone_no_secret_is_left(day: Day) -> None:
     day.take(ForgetWebhook(ROOT, "room"))
     tombstone = day.stored["Webhook", "room"]

@@ -8,6 +8,7 @@ a while, in service time, and free again when its holder is not heard.
 from __future__ import annotations
 
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from picluster.errors import Conflict, NotFound
 from picluster.pool.commands import AddWebhook, AmendWebhook, ForgetWebhook, NoteTest, TakeUp, Tell
@@ -128,6 +129,10 @@ def _existing(ledger: Ledger, name: str) -> Webhook:
 
 def _note(ledger: Ledger, kind: str, by: Actor, webhook: Webhook) -> None:
     """What is told of it: to which host, never the address, which may be a secret."""
-    host = webhook.url.partition("://")[2].partition("/")[0]
-    detail = {"name": webhook.name, "kind": webhook.kind, "host": host, "paused": webhook.paused}
+    detail = {"name": webhook.name, "kind": webhook.kind, "host": host(webhook.url), "paused": webhook.paused}
     ledger.note(kind, by, detail=detail)
+
+
+def host(url: str) -> str:
+    """What of an address may be seen by others, as `hooks.slack.com:443`: all the rest may be a secret."""
+    return urlsplit(url).netloc.rpartition("@")[2]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 from picluster.errors import Malformed, NotFound
 from picluster.pool.commands import AddWebhook, AmendWebhook, NoteTest
 from picluster.pool.model import Actor, Event, Webhook
+from picluster.pool.webhooks import host
 from picluster.server.context import Context
 from picluster.server.webhooks.messages import MANNERS, TEST, News, new_secret, request
 from picluster.server.webhooks.post import Outcome
@@ -106,7 +108,7 @@ def webhook_answer(context: Context, webhook: Webhook, secret: str = "") -> Webh
 
 def host_of(webhook: Webhook) -> str:
     """`https://hooks.slack.com`"""
-    return "/".join(webhook.url.split("/")[:3])
+    return f"{urlsplit(webhook.url).scheme}://{host(webhook.url)}"
 
 
 def _in_order(notices: Sequence[str]) -> tuple[str, ...]:
