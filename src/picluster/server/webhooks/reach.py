@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
 from picluster.errors import Malformed, PiclusterError
@@ -23,6 +23,15 @@ PORTS = {"http": 80, "https": 443}
 
 NAT64 = IPv6Network("64:ff9b::/96")
 """A gateway makes IPv4 of it: what counts is the address within."""
+
+UNICAST = IPv6Network("2000::/3")
+"""All that is handed out of the internet's IPv6 (RFC 4291, 2.4). Beside it are ways to write IPv4 that a machine or its
+gateway may still follow inside, such as `::10.0.0.1`, `::ffff:0:10.0.0.1` and what begins with `64:ff9b:1:`, and addresses
+of sites, `fec0::`: Python calls these global."""
+
+HOSTS_OF_CLOUDS = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
+"""They look like the internet's, and answer on the spot: Azure's host of a machine, and what IETF protocols keep for
+themselves (RFC 6890), where Oracle's cloud has its metadata (192.0.0.192)."""
 
 Address = IPv4Address | IPv6Address
 
@@ -55,7 +64,10 @@ class Networks:
 
 
 def _public(address: Address) -> bool:
-    return address.is_global and not address.is_multicast
+    if isinstance(address, IPv6Address):
+        return address.is_global and address in UNICAST
+    inside = any(address in network for network in HOSTS_OF_CLOUDS)
+    return address.is_global and not address.is_multicast and not inside
 
 
 def meant(address: Address) -> Address:
