@@ -22,6 +22,7 @@ from picluster.pool.commands import (
 from picluster.pool.model import SYSTEM, Actor, Mode, Webhook
 from picluster.server.app import Service
 from picluster.server.settings import Settings
+from picluster.server.webhooks.patience import REFUSALS
 from picluster.server.webhooks.post import Outcome
 from picluster.store.sqlite import SqliteStore
 from tests.service import PATIENCE_S
@@ -204,6 +205,25 @@ def test_old_news_are_given_up_and_the_new_ones_tried() -> None:
         await desk.happens("new")
         await until(lambda: desk.webhook.delivered == 1)
         assert desk.sent[-1] == "new"
+
+    story(tell)
+
+
+def test_an_outage_before_a_refusal_is_no_refusal() -> None:
+    """A receiver that was away, and is just being set up when it is back, is not given up at its first no."""
+
+    async def tell(desk: Desk) -> None:
+        away = Outcome("no answer in 10 s")
+        answers = iter([*[away] * (REFUSALS - 1), Outcome("404", refused=True)])
+
+        async def coming_back() -> Outcome:
+            return next(answers, Outcome("204", arrived=True))
+
+        desk.answer = coming_back
+        await desk.happens("smoke")
+        await until(lambda: desk.webhook.delivered + desk.webhook.given_up == 1)
+        told = [(one.state, one.refused) for one in reversed(desk.webhook.attempts)]
+        assert told == [("failed", False)] * 3 + [("failed", True), ("delivered", False)]
 
     story(tell)
 

@@ -14,11 +14,12 @@ import pytest
 import trustme
 
 from picluster.errors import Malformed
-from picluster.pool.model import Event
+from picluster.pool.model import Attempt, Event, Webhook
 from picluster.server.pages.sentences import ENDINGS
 from picluster.server.settings import Settings
 from picluster.server.webhooks import messages, patience
 from picluster.server.webhooks.courier import CLAIM_SPARE_S
+from picluster.server.webhooks.making import host_of
 from picluster.server.webhooks.messages import (
     MANNERS,
     MOST_LINES,
@@ -29,11 +30,11 @@ from picluster.server.webhooks.messages import (
     signature_headers,
 )
 from picluster.server.webhooks.notices import KINDS, NOTICES, notice_of, told_to
-from picluster.server.webhooks.patience import is_over, pause_s
+from picluster.server.webhooks.patience import is_over, pause_s, refusals_in_a_row
 from picluster.server.webhooks.post import LONGEST_OUTCOME, Outcome, Post
 from picluster.server.webhooks.reach import Networks, NotAllowedThere, allowed, checked_url
 from picluster.wire import WebhookRequest
-from tests.server.receiver import Receiver, receiver
+from tests.server.receiver import HANG, Receiver, receiver
 
 ROOT = Path(__file__).parent.parent.parent
 DAY_S = 86_400.0
@@ -161,6 +162,13 @@ def test_old_news_are_given_up_and_refused_ones_soon() -> None:
     )
 
 
+def test_refusals_are_counted_from_the_last_outage_on() -> None:
+    def attempts(newest_first: str) -> list[Attempt]:
+        return [Attempt(0, "failed", "news", 1, "said so", refused=how == "r") for how in newest_first]
+
+    assert [refusals_in_a_row(attempts(how)) for how in ("", "a", "rra", "rarr", "rrr")] == [0, 0, 2, 1, 3]
+
+
 # Where it may go
 
 
@@ -168,7 +176,9 @@ def test_old_news_are_given_up_and_refused_ones_soon() -> None:
     "address",
     """127.0.0.1 10.0.0.1 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 255.255.255.255
     ::1 :: fe80::1 fe80::1%eth0 fd00::1 ff02::1 ::ffff:127.0.0.1 ::ffff:169.254.169.254 64:ff9b::7f00:1
-    64:ff9b::a9fe:a9fe 2002:7f00:1:: 2002:c0a8:101:: 2001::1""".split(),
+    64:ff9b::a9fe:a9fe 2002:7f00:1:: 2002:c0a8:101:: 2001::1 2001:0:4136:e378:8000:63bf:3fff:fdd2 ::10.0.0.1 ::7f00:1
+    ::ffff:0:127.0.0.1 64:ff9b:1::a00:1 64:ff9b:1:a00:0:100:808:808 fec0::1 168.63.129.16 ::ffff:168.63.129.16
+    192.0.0.192 64:ff9b::c000:c0""".split(),
 )
 def test_no_address_inside_is_reached(address: str) -> None:
     """However it is written: mapped, translated or tunnelled."""
@@ -224,6 +234,11 @@ def test_a_setting_that_is_no_network_is_named(monkeypatch: pytest.MonkeyPatch) 
 def test_what_cannot_be_posted_to_is_refused(url: str) -> None:
     with pytest.raises(Malformed, match=r"^url: "):
         checked_url(url)
+
+
+@pytest.mark.parametrize("rest", ["", "/hidden", "?token=hidden", "#hidden"])
+def test_what_is_shown_of_an_address_ends_with_its_host(rest: str) -> None:
+    assert host_of(Webhook("ci", "generic", f"https://ci.example:8443{rest}")) == "https://ci.example:8443"
 
 
 # Sending
@@ -295,8 +310,10 @@ def test_no_and_later_are_told_apart(there: Receiver, status: int, refused: bool
 
 
 def test_a_receiver_that_hangs_has_its_time(there: Receiver) -> None:
-    there.mood = 0
-    assert sent(there.url, timeout_s=0.2) == Outcome("no answer in 0.2 s")
+    """The time begins with certificates loaded, or it might be over before anything is sent."""
+    there.mood, ready = HANG, ssl.create_default_context()
+    assert sent(there.url, timeout_s=0.5, trust=lambda: ready) == Outcome("no answer in 0.5 s")
+    assert there.received
 
 
 def test_an_answer_without_an_end_is_not_read_to_its_end(there: Receiver) -> None:

@@ -353,6 +353,8 @@ class Attempt:
     """So many things were in it."""
     outcome: str
     """What the receiver answered, or what was in the way."""
+    refused: bool = False
+    """The receiver was there and would not take it: unlike one that is away, it is not tried for long."""
 
 
 @dataclass(frozen=True, slots=True)

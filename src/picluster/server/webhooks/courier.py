@@ -22,7 +22,7 @@ from picluster.pool.commands import TakeUp, Tell
 from picluster.pool.model import Attempt, Webhook
 from picluster.server.webhooks.messages import MANNERS, News, numbered, request
 from picluster.server.webhooks.notices import KINDS, told_to
-from picluster.server.webhooks.patience import is_over, pause_s
+from picluster.server.webhooks.patience import is_over, pause_s, refusals_in_a_row
 from picluster.server.webhooks.post import Outcome, Post
 from picluster.server.webhooks.reach import Networks
 
@@ -116,6 +116,8 @@ class Progress:
 
     cursor: int
     failures: int
+    refusals: int
+    """How many of the last failures were refusals, up to one that was not."""
     attempts: list[Attempt] = field(default_factory=list)
     delivered: int = 0
 
@@ -195,7 +197,8 @@ class Round:
         """All of it, in order, until something is in the way. Raises `Conflict` when another process does it; what that
         has done between our look and our turn is not done again."""
         webhook = await self._claim()
-        report = Progress(webhook.cursor, webhook.failures)
+        refusals = refusals_in_a_row(webhook.attempts[: webhook.failures])
+        report = Progress(webhook.cursor, webhook.failures, refusals)
         rest = [one for one in news if one.event.revision > webhook.cursor]
         most = MANNERS[webhook.kind].most
         while rest and self._still(webhook):
@@ -230,10 +233,14 @@ class Round:
     def _weigh(self, report: Progress, batch: Sequence[News], outcome: Outcome) -> float | None:
         """What it means: None to go on, or how long to wait before the same is tried again."""
         report.failures = 0 if outcome.arrived else report.failures + 1
-        state = DELIVERED if outcome.arrived else self._patient(batch, outcome, report.failures)
+        report.refusals = report.refusals + 1 if outcome.refused else 0
+        state = DELIVERED if outcome.arrived else self._patient(batch, outcome, report.refusals)
         self._context.metrics.webhooks.labels(state).inc(len(batch))
         report.attempts.append(
-            Attempt(self._context.wall_us(), state, batch[0].line, len(batch), outcome.text)
+            Attempt(
+                *(self._context.wall_us(), state, batch[0].line, len(batch), outcome.text),
+                refused=outcome.refused,
+            )
         )
         if state == FAILED:
             first_s, chance = self._context.settings.webhook_pause_s, self._couriers.chance()
@@ -241,13 +248,13 @@ class Round:
         if state == DELIVERED:
             report.delivered += len(batch)
         elif outcome.refused:
-            report.failures = 0  # what comes next may be taken
+            report.failures = report.refusals = 0  # what comes next may be taken
         self._last = (batch[-1].event.revision, batch[-1].place)
         return None
 
-    def _patient(self, batch: Sequence[News], outcome: Outcome, failures: int) -> str:
+    def _patient(self, batch: Sequence[News], outcome: Outcome, refusals: int) -> str:
         age_s = (self._context.wall_us() - batch[-1].event.at_us) / 1e6
-        over = is_over(outcome, failures, age_s, self._context.settings.webhook_give_up_s)
+        over = is_over(outcome, refusals, age_s, self._context.settings.webhook_give_up_s)
         return GIVEN_UP if over else FAILED
 
     # Being the one

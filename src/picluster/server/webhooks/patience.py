@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import takewhile
+
+from picluster.pool.model import Attempt
 from picluster.server.webhooks.post import Outcome
 
 LONGEST_PAUSE_S = 300.0
@@ -23,6 +27,12 @@ def pause_s(first_s: float, failures: int, chance: float, asked_s: float = 0.0) 
     return max(longest * (0.5 + chance / 2), min(asked_s, LONGEST_PAUSE_S))
 
 
-def is_over(outcome: Outcome, failures: int, age_s: float, give_up_s: float) -> bool:
-    """Whether to give up on a message: for a receiver that is away when its news are old, for one that refuses it soon."""
-    return failures >= REFUSALS if outcome.refused else age_s >= give_up_s
+def is_over(outcome: Outcome, refusals: int, age_s: float, give_up_s: float) -> bool:
+    """Whether to give up on a message: for a receiver that is away when its news are old, for one that refuses it soon.
+    An outage before is no refusal: `refusals` are those in a row, with this one."""
+    return refusals >= REFUSALS if outcome.refused else age_s >= give_up_s
+
+
+def refusals_in_a_row(newest_first: Iterable[Attempt]) -> int:
+    """Of attempts at what is to be told next: how often the receiver has said no since it was last away."""
+    return sum(1 for _ in takewhile(lambda attempt: attempt.refused, newest_first))
