@@ -80,7 +80,7 @@ class Figures(Collector):
         )
         yield _gauge(
             "queue_crowded",
-            "1 while more wait than the policy's `crowded` says",
+            "1 once as many wait as the policy's `crowded` says, until half of them are left",
             {(): self._view.state.crowded},
         )
 
