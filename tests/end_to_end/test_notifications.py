@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 
 from tests.server.conftest import Api
 from tests.server.receiver import Received, receiver
-from tests.service import service, until
+from tests.service import ServiceProcess, service, until
 
-HASTE = {"PICLUSTER_WEBHOOK_NETWORKS": "127.0.0.0/8", "PICLUSTER_WEBHOOK_TIMEOUT_S": "1"}
+ALLOWED = {"PICLUSTER_WEBHOOK_NETWORKS": "127.0.0.0/8"}
+FAILED = re.compile(r'^picluster_webhook_events_total\{outcome="failed"\} (\S+)$', re.MULTILINE)
 EVENTS = 24
 
 
@@ -32,11 +34,12 @@ class OneAtATime:
 
 
 def test_one_replica_tells_and_another_takes_over(postgres_url: str) -> None:
-    """Whichever replica something happens at: once and in order while all live, at least once when one is killed."""
+    """Whichever replica something happens at: in order; once while all live and answer in time, and at least once when one is
+    killed."""
     with (
         receiver() as there,
-        service("--url", postgres_url, **HASTE) as a,
-        service("--url", postgres_url, **HASTE) as b,
+        service("--url", postgres_url, **ALLOWED) as a,
+        service("--url", postgres_url, **ALLOWED) as b,
     ):
         there.mood = mood = OneAtATime()
         apis = [Api(a.address), Api(b.address)]
@@ -47,9 +50,11 @@ def test_one_replica_tells_and_another_takes_over(postgres_url: str) -> None:
         for number in range(EVENTS):
             answer = apis[number % 2].patch(where, {"service": "quarantined", "reason": f"{number:02}"})
             assert answer.status_code == 200
-        until(lambda: len(there.taken) == EVENTS)
-        assert reasons(there.taken) == [f"{number:02}" for number in range(EVENTS)]
-        assert mood.at_once == 1
+        until(lambda: len(set(reasons(there.taken))) == EVENTS)
+        assert list(dict.fromkeys(reasons(there.taken))) == [f"{number:02}" for number in range(EVENTS)]
+        failed = sum(failures(replica) for replica in (a, b))
+        assert len(there.taken) <= EVENTS + failed
+        assert mood.at_once <= 1 + failed
         for number in range(EVENTS, EVENTS + 4):
             apis[1].patch(where, {"service": "quarantined", "reason": f"{number:02}"})
         a.kill()
@@ -58,6 +63,12 @@ def test_one_replica_tells_and_another_takes_over(postgres_url: str) -> None:
         assert list(dict.fromkeys(told)) == sorted(set(told))
         for api in apis:
             api.close()
+
+
+def failures(replica: ServiceProcess) -> float:
+    """Attempts that this one has made in vain: each may have arrived all the same, and is then told twice."""
+    found = FAILED.search(replica.get("/metrics").text)
+    return float(found.group(1)) if found else 0.0
 
 
 def reasons(messages: list[Received]) -> list[str]:

@@ -19,8 +19,9 @@ NEW = "/settings/webhooks/new"
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    folder = tmp_path_factory.mktemp("pool")
-    with service(*on_sqlite(folder), PICLUSTER_WEBHOOK_NETWORKS="127.0.0.0/8") as running:
+    """A service that may reach this machine, and whose boards do not fall silent, which would be told."""
+    settings = {"PICLUSTER_WEBHOOK_NETWORKS": "127.0.0.0/8", "PICLUSTER_POLICY__OFFLINE_S": "3600"}
+    with service(*on_sqlite(tmp_path_factory.mktemp("pool")), **settings) as running:
         yield running
 
 
