@@ -63,7 +63,9 @@ class Shell:
 
 @pytest.fixture(scope="session")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with service(*on_sqlite(tmp_path_factory.mktemp("pool")), **BRISK) as running:
+    """Its webhooks may reach this machine."""
+    folder = tmp_path_factory.mktemp("pool")
+    with service(*on_sqlite(folder), **BRISK, PICLUSTER_WEBHOOK_NETWORKS="127.0.0.0/8") as running:
         yield running
 
 
