@@ -20,8 +20,8 @@ from tests.service import ADMIN, PATIENCE_S, ServiceProcess, service, until
 pytestmark = [needs_caddy, pytest.mark.xdist_group("replicas behind a proxy")]
 
 TRUSTED = "PICLUSTER_TRUSTED_PROXIES"
-LIVE_S = 2.0
-"""What a reader sees so soon was not kept back: a proxy that buffers would wait for the end, or for 4 KiB."""
+WAIT_S = 25
+"""How long a call is held open; what it is told before that, it is told while it waits."""
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +39,16 @@ def layout(postgres_server: Any) -> Iterator[tuple[Proxy, ServiceProcess, Servic
 
 
 def test_a_stream_is_passed_on_as_it_is_told(layout: Any) -> None:
-    """A change made at either replica reaches a stream through the proxy at once, while the stream stays open."""
+    """A change made at either replica reaches a stream through the proxy while the stream stays open: one that buffers would
+    keep it back until the end, or until there are 4 KiB."""
     front, a, b = layout
     headers = {"Authorization": f"Bearer {ADMIN}"}
     with httpx2.stream("GET", f"{front.address}/api/v1/events", headers=headers, timeout=PATIENCE_S) as told:
         lines = told.iter_lines()
         for replica in (a, b):
             comment = f"said at {uuid.uuid4()}"
-            began = time.monotonic()
             replica.send("PATCH", "/api/v1/machines/10.0.0.1", {"comment": comment})
             assert next(line for line in lines if comment in line)
-            assert time.monotonic() - began < LIVE_S
 
 
 def test_a_call_that_is_held_open_ends_when_its_turn_comes(layout: Any) -> None:
@@ -58,12 +57,12 @@ def test_a_call_that_is_held_open_ends_when_its_turn_comes(layout: Any) -> None:
     first, second = (f"/api/v1/leases/{uuid.uuid4()}" for _ in range(2))
     a.send("PUT", first, {"selector": "10.0.0.2", "ttl_s": None})
     with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(front.send, "PUT", f"{second}?wait=25", {"selector": "10.0.0.2"})
+        waiting = threads.submit(front.send, "PUT", f"{second}?wait={WAIT_S}", {"selector": "10.0.0.2"})
         until(lambda: b.get("/api/v1/queue").json())
         began = time.monotonic()
         a.send("DELETE", first)
         assert waiting.result().json()["state"] == "held"
-        assert time.monotonic() - began < LIVE_S
+        assert time.monotonic() - began < WAIT_S / 2
 
 
 def test_who_asks_is_known_behind_the_proxy(layout: Any) -> None:
