@@ -132,10 +132,20 @@ def _become(question: Mapping[str, Any]) -> None:
     os.closerange(3, 64)
 
 
+def rehearse() -> None:
+    """What is imported only when a database is opened, too."""
+    from picluster.store.sqlite import SqliteStore
+
+    store = SqliteStore(":memory:")
+    store.open()
+    store.close()
+
+
 def main() -> None:
     from picluster.cli import main as picluster
     from picluster.server import serve  # noqa: F401  what is to be warm
 
+    rehearse()
     gc.freeze()
     arguments = attend()
     if arguments is not None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.docs import warm
 from tests.docs.terminal import PORTS
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -22,14 +21,10 @@ def home(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def ports() -> dict[int, int]:
     """A free one for each that pages name."""
-    with ExitStack() as probes:
-        sockets = {port: probes.enter_context(socket.socket()) for port in PORTS}
-        for probe in sockets.values():
-            probe.bind(("127.0.0.1", 0))
-        return {port: int(probe.getsockname()[1]) for port, probe in sockets.items()}
+    return {port: free_port() for port in PORTS}
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,13 @@ import signal
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
+
+from tests.warm import rehearse
 
 ROOT = Path(__file__).parent.parent.parent
 LARGEST = 128 * 1024
@@ -89,16 +93,31 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str], file
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    sys.argv = ["picluster", *arguments]
+    _run()
+
+
+def _run() -> NoReturn:
+    """To its end, and not a step further: taking apart what it never made would cost more than most commands do."""
     from picluster.cli import main
 
-    sys.argv = ["picluster", *arguments]
-    main()
+    code: object = 1
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def main() -> None:
     from picluster.client import sync  # noqa: F401  what is to be warm
     from picluster.server import serve  # noqa: F401
 
+    rehearse()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
