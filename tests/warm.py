@@ -35,8 +35,13 @@ class Nursery:
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.warm"]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )  # a Ctrl-C is for the tests, which then end their services
         self._turn = threading.Lock()
 
     def ask(self, **question: Any) -> dict[str, Any]:

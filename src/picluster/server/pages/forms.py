@@ -133,5 +133,6 @@ def back_to(request: Request, form: Form, default: str = "/") -> str:
 
 def with_typed(path: str, form: Form) -> str:
     """The address of a dialog, filled in as it was: what a lost session must not lose."""
-    typed = [(name, value) for name, value in form.typed().items() if value and name != "next"]
+    kept = (name for name in form.all if name not in (*SECRETS, "next"))
+    typed = [(name, value) for name in kept for value in form.list(name) if value.strip()]
     return f"{path}?{urlencode(typed)}" if typed else path

@@ -79,8 +79,11 @@ async def wait_dialog(request: Request, context: InContext, name: str) -> Respon
     """The same, for one that somebody has."""
     actor = forms.by(request)
     machine = known(context, name)
-    return await waiting_already(request, context, actor, machine) or _lock(
-        request, context, machine, forms.asked(request), waits=True
+    there = context.dashboard.rows.own_wait(machine, actor.name)
+    return (
+        granted(request, context, there)
+        if there
+        else _lock(request, context, machine, forms.asked(request), waits=True)
     )
 
 
@@ -99,12 +102,15 @@ async def wait(request: Request, context: InContext, name: str) -> Response:
 async def waiting_already(
     request: Request, context: Context, actor: Actor, machine: Machine
 ) -> Response | None:
-    """The place that somebody has already for this very machine, kept by looking at it: a second one would only come
-    after it."""
+    """The place that somebody has already for this very machine, and keeps by asking again: a second one would only come
+    after it. None if there is none, or no more."""
     wait = context.dashboard.rows.own_wait(machine, actor.name)
     if wait is None:
         return None
-    return granted(request, context, await context.coordinator.ask(Renew(actor, wait.id)))
+    try:
+        return granted(request, context, await context.coordinator.ask(Renew(actor, wait.id)))
+    except LeaseLost:
+        return None
 
 
 async def _ask(request: Request, context: Context, name: str, *, queue: bool) -> Response:

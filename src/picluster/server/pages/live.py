@@ -285,19 +285,11 @@ def _touched(context: Context, viewer: Viewer, changed: list[Machine | Lease], b
     glance = context.dashboard.glance
     found = dict.fromkeys(glance.let_go_after(before))
     if viewer.name and glance.queue_at > before:
-        found.update(dict.fromkeys(_waited_for(context, viewer.name)))
+        found.update(dict.fromkeys(glance.waited_for(viewer.name)))
     for row in changed:
         names = (row.name,) if isinstance(row, Machine) else (*row.machines, *row.set_aside)
         found.update(dict.fromkeys(names))
     return list(found)
-
-
-def _waited_for(context: Context, name: str) -> list[str]:
-    """The machines that somebody waits for by name: their place is in the row."""
-    roster, rows = context.view.roster, context.dashboard.rows
-    asked = {group.name for group in roster.waiting_groups() if group.name}
-    machines = (machine for one in asked if (machine := roster.machine_named(one)))
-    return [machine.name for machine in machines if rows.own_wait(machine, name)]
 
 
 def _rows(context: Context, watching: Watching, names: list[str]) -> str:

@@ -169,6 +169,8 @@ class Glance:
         self._let_go: dict[str, int] = {}
         self.queue_at = 0
         """The revision at which somebody last came into the queue, or left it: others may stand elsewhere now."""
+        self._waits: dict[str, list[str]] = {}
+        self._waits_at = (-1, -1)
         self._looks: dict[str, tuple[object, ...]] = {}
         self._overview = Overview()
         self.lately = Lately()
@@ -191,6 +193,19 @@ class Glance:
             self._touched.clear()
         self._overview.waiting = sum(len(group.waiting) for group in roster.waiting_groups())
         return self._overview
+
+    def waited_for(self, holder: str) -> Sequence[str]:
+        """The machines that somebody waits for by name: their place is in the row. Found once for all who look."""
+        roster = self._view.roster
+        if self._waits_at != (roster.epoch, self.queue_at):
+            self._waits_at, self._waits = (roster.epoch, self.queue_at), {}
+            for group in roster.waiting_groups():
+                machine = roster.machine_named(group.name) if group.name else None
+                if machine is not None:
+                    for _, lease_id in group.waiting:
+                        holder_of_place = roster.leases[lease_id].holder
+                        self._waits.setdefault(holder_of_place, []).append(machine.name)
+        return self._waits.get(holder, ())
 
     def let_go_after(self, revision: int) -> list[str]:
         """Machines that were set aside or waited for by name and are no more, since then: no row of their own says so."""

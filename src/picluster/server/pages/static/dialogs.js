@@ -1,7 +1,7 @@
 // Dialogs, menus and the buttons of rows: the pages of the same addresses, shown in place. Never optimistic: what is on
 // the page changes when the service has said so.
 
-import { acted, all, announce, fetchPart, find, kept, on, parse, quoted } from "./page.js";
+import { all, announce, fetchPart, find, givesBack, kept, on, parse, quoted } from "./page.js";
 import { localise, moment, now } from "./times.js";
 import { begin, end } from "./waits.js";
 
@@ -128,7 +128,7 @@ function ends(form) {
 async function send(form, button) {
   const said = new URLSearchParams(new FormData(form));
   if (button?.name) said.set(button.name, button.value);
-  acted(form.getAttribute("action"));
+  givesBack(form.getAttribute("action"), said);
   const word = button?.textContent;
   if (button) { button.disabled = true; if (button.dataset.busy) button.textContent = button.dataset.busy; }
   const answer = await fetchPart(form.getAttribute("action"), { method: "POST", body: said });

@@ -61,8 +61,17 @@ function tell(mine, row) {
   const name = (row ?? mine)?.dataset.name;
   if (is && !was && mine) announce(`${name} is yours.`);
   if (was && !is && isGivenBack(name)) announce(`${name} is no longer yours.`);
-  if (was && !is && !isGivenBack(name)) notify(`${name} is no longer yours.`, `/m/${encodeURIComponent(name)}/history`, "What happened");
+  if (was && !is && !isGivenBack(name)) lose(name);
   if (was && is && mine.dataset.state !== row.dataset.state) announce(`${name}: ${find(".state .word", row).textContent}.`);
+}
+
+const lost = new Set();
+
+/** Said until it has been seen, all of them: a whole rack may go at once. */
+function lose(name) {
+  lost.add(name);
+  const where = lost.size > 1 ? "/activity" : `/m/${encodeURIComponent(name)}/history`;
+  notify(`${[...lost].join(", ")} ${lost.size > 1 ? "are" : "is"} no longer yours.`, where, "What happened");
 }
 
 function recount(table) {
@@ -180,6 +189,7 @@ export function startList() {
   });
   addEventListener("popstate", () => { box.value = new URLSearchParams(location.search).get("q") ?? ""; search(box.value); });
   on("change", "input[name='machine']", chosen);
+  on("click", "[data-do='seen']", () => lost.clear());
   on("change", "[data-do='all']", (every) => choose(every.checked));
   on("click", "[data-do='none'], [data-done]", () => choose(false));
   chosen();

@@ -155,7 +155,8 @@ function parts(html) {
   if (find("#list")) document.title = find("title", fresh)?.textContent ?? document.title;
   localise();
   const count = find("output[data-count='mine']", fresh)?.textContent ?? "0";
-  if (count !== mine) { mine = count; stillWaiting(); }
+  if (mine !== undefined && count !== mine) stillWaiting();
+  mine = count;
   document.dispatchEvent(new Event("refreshed"));
 }
 

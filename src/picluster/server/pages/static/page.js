@@ -30,14 +30,16 @@ export function notify(text, href, word) {
 const OWN_MS = 10_000; // longer than the stream takes to tell what one has done oneself
 const own = new Map();
 
-/** A form was sent from this window to this address. */
-export const acted = (address) => own.set(address, Date.now());
+/** What is sent from this window gives these machines back; `*` is all of a lease that was left. */
+export function givesBack(address, said) {
+  const [, name] = /^\/m\/([^/]+)\/(?:unlock|delete)$/.exec(address) ?? [];
+  const names = name ? [decodeURIComponent(name)] : address.startsWith("/waiting/") ? ["*"] : [];
+  if (address === "/bulk" && said.get("do") === "unlock") names.push(...said.getAll("machine"));
+  for (const one of names) own.set(one, Date.now());
+}
 
 /** Whether it was given back from here. */
-export function isGivenBack(name) {
-  const ways = ["/bulk", `/m/${encodeURIComponent(name)}/unlock`, `/m/${encodeURIComponent(name)}/delete`];
-  return ways.some((address) => Date.now() - (own.get(address) ?? 0) < OWN_MS);
-}
+export const isGivenBack = (name) => [name, "*"].some((one) => Date.now() - (own.get(one) ?? 0) < OWN_MS);
 
 /** A part of a page as text: {ok, status, html, redirect, at}. Never throws; no answer at all is status 0. */
 export async function fetchPart(url, options = {}) {
