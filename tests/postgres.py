@@ -22,7 +22,6 @@ from types import TracebackType
 import psycopg
 from psycopg import sql
 
-from tests.ports import PORTS as PORTS
 from tests.ports import free_port
 
 START_S = 30.0

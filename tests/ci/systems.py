@@ -122,6 +122,7 @@ def github_steps(
     given |= {"url": secrets["PICLUSTER_URL"], "token": secrets["PICLUSTER_TOKEN"]}
     known = {f"inputs.{name}": value for name, value in given.items()} | {
         "runner.temp": str(folder / "temp"),
+        "runner.name": "runner-7",
         "github.repository": "acme/robot",
         "github.workflow": 'the "nightly"',
         "github.run_number": "17",

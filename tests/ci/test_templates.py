@@ -144,7 +144,13 @@ def test_two_jobs_at_once_are_two(system: System) -> None:
     """What is given back on cancel is found by the job's words, so they name this job and no other leg of it."""
     told = {
         "azure": ["System.JobId"],
-        "github": ["github.run_number", "github.run_attempt", "github.job ", "strategy.job-index"],
+        "github": [
+            "github.run_number",
+            "github.run_attempt",
+            "github.job ",
+            "strategy.job-index",
+            "runner.name",
+        ],
         "gitlab": ["CI_JOB_ID"],
         "jenkins": ["BUILD_TAG", "STAGE_NAME"],
     }

@@ -40,8 +40,9 @@ from picluster.server.http import (
 )
 from picluster.server.legacy import LegacyDoor
 from picluster.server.metrics import Metrics
-from picluster.server.pages import dashboard, is_part, problem
-from picluster.server.pages import router as pages
+from picluster.server.pages.frame import is_part, problem
+from picluster.server.pages.routes import dashboard
+from picluster.server.pages.routes import router as pages
 from picluster.server.pages.static import router as static
 from picluster.server.power import Power
 from picluster.server.settings import Settings
