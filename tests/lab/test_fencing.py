@@ -168,6 +168,8 @@ class Plant(NamedTuple):
 
     does: str
     finds: str
+    of_all_boards: bool = False
+    """The boards of the lab share a kernel, and a board of another test may have emptied this one's keyring meanwhile."""
 
 
 DEEP = "import os\nfor n in range(200): os.mkdir('d' * 99); os.chdir('d' * 99)\nopen('treasure', 'w')"
@@ -238,6 +240,7 @@ PLANTS = {
     "a secret in the kernel": Plant(
         f'/usr/bin/python3 -c "{SECRET}"',
         f'{AS_THE_ACCOUNT} -c "{FIND_SECRET}"',
+        of_all_boards=True,
     ),
     "mail": Plant("true", f"ls /var/mail/{ACCOUNT}"),
     "a wish to linger": Plant("true", f"ls /var/lib/systemd/linger/{ACCOUNT}"),
@@ -261,7 +264,14 @@ def test_nothing_that_a_holder_plants_is_there_for_the_next(
     gate.open(fence, key)
     board.run(["sh", "-c", BY_OTHERS])
     board.ssh(key, plant.does)
-    until(lambda: found(board, plant.finds))  # it is there in the first place, at the latest after a moment
+
+    def is_there() -> bool:
+        """In the first place, at the latest after a moment."""
+        if plant.of_all_boards:
+            board.ssh(key, plant.does)
+        return bool(found(board, plant.finds))
+
+    until(is_there)
     answer = gate.close(fence)
     assert answer.value is True, gate.end()
     assert found(board, plant.finds) == "" == found(board, OWNED) == processes(board)
