@@ -11,13 +11,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from tests.warm import Nursery, WarmProcess
+from tests.warm import WarmProcess, nursery
 
 KEY = "secret"
 ADMIN = "test-admin-token-0123456789"
@@ -27,12 +26,6 @@ PATIENCE_S = 30.0
 
 HTTP = httpx2.Client(verify=False, timeout=PATIENCE_S, limits=httpx2.Limits(max_keepalive_connections=0))
 """A connection for each call, since services come and go; but not a TLS context, which takes 28 ms to make."""
-
-
-@cache
-def nursery() -> Nursery:
-    """One for each process that runs tests."""
-    return Nursery()
 
 
 class ServiceProcess:

@@ -25,7 +25,6 @@ FENCE = re.compile(
 WORD = re.compile(
     r"<!-- (?P<word>stays open|after Ctrl-C|on a board|not run): (?P<reason>[^>]+?) -->\s*\Z", re.DOTALL
 )
-INDENTED = re.compile(r"^\n((?:    +\S.*\n)+)", re.MULTILINE)
 
 ANYTHING = "…"
 """In what is shown: something that differs from time to time; alone on a line, any lines."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.docs import warm
 from tests.docs.terminal import PORTS
 from tests.ports import free_port
 
@@ -25,10 +22,3 @@ def home(tmp_path: Path) -> Path:
 def ports() -> dict[int, int]:
     """A free one for each that pages name."""
     return {port: free_port() for port in PORTS}
-
-
-@pytest.fixture(scope="session")
-def programs() -> Iterator[Path]:
-    """What comes first in the PATH. Its name is short, since a socket's has to be."""
-    with tempfile.TemporaryDirectory(prefix="docs-") as folder, warm.picluster(Path(folder)) as found:
-        yield found

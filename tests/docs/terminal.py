@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tests.docs.blocks import ANYTHING, Block, Typed, is_shown
 from tests.service import until
+from tests.warm import nursery
 
 PORTS = (1337, 1338)
 """What pages listen on; here each is a free one."""
@@ -32,16 +33,14 @@ HOST = re.compile(r"\b(?:lab|lab-a|lab-b|localhost|127\.0\.0\.1)(?=:\d)")
 class Terminal:
     """For the time of a block; whatever it started and left running ends with it."""
 
-    def __init__(
-        self, programs: Path, home: Path, ports: Mapping[int, int], database: str = "", **environment: str
-    ) -> None:
+    def __init__(self, home: Path, ports: Mapping[int, int], database: str = "", **environment: str) -> None:
         self._home, self._ports, self._database = home, ports, database or DATABASE
         self._seen = ""
         self._typed: list[str] = []
         self._open: list[int] = []
         ours = ("PICLUSTER_", "RPI_", "XDG_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        path = os.pathsep.join([str(programs), str(Path(sys.executable).parent), kept["PATH"]])
+        path = os.pathsep.join([str(nursery().programs), str(Path(sys.executable).parent), kept["PATH"]])
         settled = {"HOME": str(home), "PATH": path, "PORT": str(ports[PORTS[0]]), "COLUMNS": "120"}
         self._environment = {**kept, **settled, **environment}
 

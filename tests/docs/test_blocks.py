@@ -33,8 +33,8 @@ picluster list
 
 
 @pytest.fixture
-def terminal(programs: Path, home: Path, ports: dict[int, int]) -> Terminal:
-    return Terminal(programs, home, ports)
+def terminal(home: Path, ports: dict[int, int]) -> Terminal:
+    return Terminal(home, ports)
 
 
 def test_what_is_typed_and_what_is_shown_is_told_apart() -> None:

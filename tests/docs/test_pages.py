@@ -25,12 +25,12 @@ def typed_here(page: Path) -> list[Block]:
 
 @pytest.mark.parametrize("page", GIVEN)
 def test_a_page_can_be_followed(
-    page: str, programs: Path, home: Path, ports: dict[int, int], request: pytest.FixtureRequest
+    page: str, home: Path, ports: dict[int, int], request: pytest.FixtureRequest
 ) -> None:
     """The tutorial from nothing to a lease, the operation of a lab up to two replicas on PostgreSQL, and the how-tos."""
     shared = DATABASE in (DOCS / page).read_text()
     database = request.getfixturevalue("postgres_url") if shared else ""
-    with Terminal(programs, home, ports, database, DOCS=str(DOCS)) as terminal:
+    with Terminal(home, ports, database, DOCS=str(DOCS)) as terminal:
         for block in [*read(GIVEN[page], f"given for {page}"), *typed_here(DOCS / page)]:
             terminal.follow(block)
 

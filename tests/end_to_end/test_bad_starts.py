@@ -24,7 +24,8 @@ from click.testing import CliRunner
 from picluster.cli import main
 from picluster.server.settings import Settings
 from tests.postgres import PostgresServer
-from tests.service import ADMIN, KEY, PATIENCE_S, ServiceProcess, nursery, on_sqlite, service, until
+from tests.service import ADMIN, KEY, PATIENCE_S, ServiceProcess, on_sqlite, service, until
+from tests.warm import nursery
 
 USAGE = 2
 CONFIG = 78
