@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from docs import commands
-from docs.generate import errors, events, http, settings
+from docs.generate import commands, errors, events, http, settings
 
 FOLDER = Path(__file__).parent.parent
 
 PAGES: dict[Path, Callable[[], str]] = {
-    commands.PAGE: commands.page,
+    FOLDER / "commands.md": commands.page,
     FOLDER / "reference/settings.md": settings.page,
     FOLDER / "reference/http.md": http.page,
     FOLDER / "reference/errors.md": errors.page,

@@ -1,15 +1,13 @@
-"""Every command's help as one page, `docs/commands.md`; a test holds that it is what the commands say."""
+"""`docs/commands.md`: every command's help as one page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
 from picluster.cli import COMMANDS, main
 
-PAGE = Path(__file__).parent / "commands.md"
 WIDTH = 100
 
 HEAD = """# Commands
@@ -46,7 +44,3 @@ def _help(command: click.Command, name: str, parent: click.Context) -> Iterator[
             found = command.get_command(context, below)
             assert found is not None
             yield from _help(found, below, context)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page())
