@@ -19,7 +19,7 @@ from picluster.server import app, downloads
 from picluster.server.app import Service
 from picluster.server.described import meanings_of
 from picluster.server.legacy import LegacyDoor
-from picluster.server.pages.sentences import SENTENCES
+from picluster.server.sentences import SENTENCES
 from picluster.server.settings import Settings
 from picluster.store.sqlite import SqliteStore
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from docs.generate.markdown import code, table
-from picluster.server.pages.sentences import ENDINGS, GROUPS, NO_VERDICT, SENTENCES, STEPS, VERDICTS, Says
+from picluster.server.sentences import ENDINGS, GROUPS, NO_VERDICT, SENTENCES, STEPS, VERDICTS, Says
 from picluster.server.webhooks.notices import NOTICES
 
 HEAD = """# Events

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from picluster.pool.model import Service
-from picluster.server.pages.reasons import Now, listed, why
+from picluster.server.pages.reasons import Now, why
+from picluster.server.words import listed
 from tests.pool.day import Day
 
 HOUR_S = 3_600.0

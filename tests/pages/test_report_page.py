@@ -9,7 +9,7 @@ import pytest
 
 from picluster.server.pages.queue import usually
 from picluster.server.pages.reports import heat, percent, said, share, short
-from picluster.server.pages.words import less_than
+from picluster.server.words import less_than
 from picluster.wire import DayReport, MachineReport, Report
 
 DAY_S = 86_400.0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from picluster.server.pages.words import ordinal
+from picluster.server.words import ordinal
 from tests.server.conftest import Api, Board, Browser, fresh_lease, words
 from tests.service import PATIENCE_S
 

@@ -15,7 +15,7 @@ import trustme
 
 from picluster.errors import Malformed
 from picluster.pool.model import Attempt, Event, Webhook
-from picluster.server.pages.sentences import ENDINGS
+from picluster.server.sentences import ENDINGS
 from picluster.server.settings import Settings
 from picluster.server.webhooks import messages, patience
 from picluster.server.webhooks.courier import CLAIM_SPARE_S

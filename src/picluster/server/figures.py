@@ -12,8 +12,8 @@ from picluster import __version__
 from picluster.pool.explain import state_of
 from picluster.server.coordinator import Coordinator
 from picluster.server.metrics import OTHER, most_common
-from picluster.server.pages.words import shown
 from picluster.server.view import View
+from picluster.server.words import shown
 
 MOST_MODELS = 20
 """Models with a label of their own. They are what boards say, so there could be any number; the rarer ones are `other`."""

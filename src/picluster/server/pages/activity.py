@@ -21,9 +21,9 @@ from picluster.server.http import encode
 from picluster.server.pages import forms
 from picluster.server.pages.forms import Form
 from picluster.server.pages.frame import SAFE_HEADERS, page
-from picluster.server.pages.sentences import GROUPS, HIGHLIGHTS, SENTENCES, tell, told
 from picluster.server.pages.viewer import known_viewer
 from picluster.server.present import event_answer
+from picluster.server.sentences import GROUPS, HIGHLIGHTS, SENTENCES, tell, told
 from picluster.server.v1.common import InContext
 from picluster.store import HistoryQuery, Store
 from picluster.wire import LARGEST_NUMBER, text_problem

@@ -28,9 +28,9 @@ from picluster.server.pages.frame import SAFE_HEADERS, go, is_part, page
 from picluster.server.pages.join_tokens import Shown
 from picluster.server.pages.rows import model_of
 from picluster.server.pages.viewer import Viewer, viewer_of
-from picluster.server.pages.words import STATES
 from picluster.server.present import JOINING
 from picluster.server.v1.common import InContext
+from picluster.server.words import STATES
 from picluster.wire import MOST_USES
 
 router = APIRouter(include_in_schema=False)

@@ -19,9 +19,9 @@ from picluster.server.pages import forms
 from picluster.server.pages.forms import Form
 from picluster.server.pages.frame import done, page
 from picluster.server.pages.leasing import LENGTHS, USUAL, held_by, known
-from picluster.server.pages.words import span
 from picluster.server.present import expires_in_s
 from picluster.server.v1.common import InContext
+from picluster.server.words import span
 from picluster.wire import LONGEST_TTL_S, RenewRequest, raise_problems
 
 router = APIRouter(include_in_schema=False)

@@ -15,7 +15,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from picluster import __version__
 from picluster.errors import NotAuthenticated, PiclusterError
 from picluster.pool.people import has_admin
-from picluster.server.pages import svg, words
+from picluster.server import words
+from picluster.server.pages import svg
 from picluster.server.pages.form_words import in_words_of
 from picluster.server.pages.glance_parts import parts_of
 from picluster.server.pages.gzipped import compressed

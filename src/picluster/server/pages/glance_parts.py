@@ -8,8 +8,8 @@ from typing import Any
 from picluster.server.context import Context
 from picluster.server.pages.overview import MOST_CELLS, by_rack
 from picluster.server.pages.viewer import Viewer
-from picluster.server.pages.words import many, ticking
 from picluster.server.present import JOINING
+from picluster.server.words import many, ticking
 
 
 @dataclass(frozen=True, slots=True)

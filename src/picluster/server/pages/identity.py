@@ -11,7 +11,7 @@ from markupsafe import Markup
 from picluster.pool.health import number
 from picluster.pool.model import Heard, Machine
 from picluster.server.pages.rows import fingerprint, memory_of
-from picluster.server.pages.words import many, moment, shown, span
+from picluster.server.words import many, moment, shown, span
 
 
 @dataclass(frozen=True, slots=True)

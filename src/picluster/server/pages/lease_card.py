@@ -13,7 +13,7 @@ from picluster.server.pages.extending import extension_word
 from picluster.server.pages.rows import Action, Holding, fingerprint, machine_reason
 from picluster.server.pages.verbs import possible
 from picluster.server.pages.viewer import Viewer
-from picluster.server.pages.words import STATES, StateWord, shown
+from picluster.server.words import STATES, StateWord, shown
 
 ON_REBOOT = {
     OnReboot.RELEASE: "the lease ends",

@@ -24,10 +24,10 @@ from picluster.server.pages.gzipped import compressed
 from picluster.server.pages.identity import identity, memory_bytes
 from picluster.server.pages.lease_card import lease_card
 from picluster.server.pages.rows import HOT_C, labels_of, model_of, ssh_line, system_of
-from picluster.server.pages.sentences import HIGHLIGHTS, Told, tell, told
 from picluster.server.pages.series import SPANS, USUAL, Series, Span
 from picluster.server.pages.viewer import Viewer, known_viewer, viewer_of
 from picluster.server.pages.ways import Way, ways
+from picluster.server.sentences import HIGHLIGHTS, Told, tell, told
 from picluster.server.v1.common import InContext
 from picluster.store import HistoryQuery
 

@@ -13,9 +13,9 @@ from picluster.pool.explain import CLEANING, LOCKED, OFFLINE, SET_ASIDE, is_awai
 from picluster.pool.model import Lease, LeaseState, Machine, Row
 from picluster.pool.roster import Roster, name_in
 from picluster.server.pages.endings import Endings, fixed_end_s
-from picluster.server.pages.words import person, shown
 from picluster.server.present import JOINING
 from picluster.server.view import View
+from picluster.server.words import person, shown
 
 MOST_CELLS = 120
 """More machines than these are one proportional bar."""

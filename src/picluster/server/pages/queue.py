@@ -26,10 +26,10 @@ from picluster.server.pages.estimate import Estimate, estimates, rest_of
 from picluster.server.pages.forms import Form
 from picluster.server.pages.frame import done, page
 from picluster.server.pages.leasing import LENGTHS, USUAL, asked_for, granted, waiting_already
-from picluster.server.pages.reasons import Now, listed, why
+from picluster.server.pages.reasons import Now, why
 from picluster.server.pages.viewer import Viewer, known_viewer
-from picluster.server.pages.words import less_than, moment, ticking
 from picluster.server.v1.common import InContext
+from picluster.server.words import less_than, listed, moment, ticking
 from picluster.wire import LONGEST_SELECTOR, MOST_MACHINES, Report, text_problem
 
 router = APIRouter(include_in_schema=False)

@@ -11,7 +11,7 @@ from picluster.pool.explain import FREE, LOCKED, SET_ASIDE, ahead, state_of
 from picluster.pool.model import Lease
 from picluster.pool.roster import Roster
 from picluster.server.pages.estimate import rest_of
-from picluster.server.pages.words import many, moment, person, shown, ticking
+from picluster.server.words import listed, many, moment, person, shown, ticking
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 """A user can ask for no more; operators' larger numbers stand as figures."""
@@ -119,17 +119,3 @@ def _before(roster: Roster, lease: Lease) -> Markup:
 
 def in_words(number: int) -> str:
     return NUMBERS[number] if number < len(NUMBERS) else str(number)
-
-
-def listed(names: tuple[str, ...], most: int = 3) -> str:
-    """`pi4-rack-b-01, -02 and -03`: what the names have in common is said once."""
-    told = [shown(name, 64) for name in names[:most]]
-    told = [name if not at else _tail(told[0], name) for at, name in enumerate(told)]
-    more = [f"{len(names) - most} more"] if len(names) > most else []
-    rest = [*told, *more]
-    return rest[0] if len(rest) == 1 else " and ".join([", ".join(rest[:-1]), rest[-1]]) if rest else ""
-
-
-def _tail(first: str, name: str) -> str:
-    stem, dash, _ = first.rpartition("-")
-    return name.removeprefix(stem) if dash and name.startswith(stem + dash) else name

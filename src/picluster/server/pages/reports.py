@@ -19,8 +19,8 @@ from picluster.server.pages.activity import harmless
 from picluster.server.pages.forms import Form
 from picluster.server.pages.frame import SAFE_HEADERS, page
 from picluster.server.pages.viewer import known_viewer
-from picluster.server.pages.words import less_than
 from picluster.server.v1.common import InContext
+from picluster.server.words import less_than
 from picluster.wire import DayReport, MachineReport, Report
 
 router = APIRouter(include_in_schema=False)

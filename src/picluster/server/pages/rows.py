@@ -22,8 +22,8 @@ from picluster.server.pages.endings import SOON_S, renews_itself
 from picluster.server.pages.overview import ATTENTION, Glance
 from picluster.server.pages.trends import Trends
 from picluster.server.pages.viewer import Viewer
-from picluster.server.pages.words import STATES, StateWord, moment, ordinal, person, retimed, shown, ticking
 from picluster.server.present import JOINING, expires_in_s
+from picluster.server.words import STATES, StateWord, moment, ordinal, person, retimed, shown, ticking
 
 WARM_C, HOT_C = 70.0, 80.0
 """From where a temperature is told in amber, and in red: there a Raspberry Pi slows down."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from picluster.pool.model import Sample
 from picluster.server.pages.past import Run
-from picluster.server.pages.words import many, person
+from picluster.server.words import many, person
 from picluster.store import SPAN_S
 
 SPAN_US = int(SPAN_S * 1e6)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from picluster.server.pages.words import STATES, many, shown
+from picluster.server.words import STATES, many, shown
 
 BEATS = 30
 """Ticks in a strip: a quarter of an hour at the usual beat."""

@@ -15,9 +15,9 @@ from typing import Any
 
 from picluster import __version__
 from picluster.pool.model import Event
-from picluster.server.pages.sentences import tell
-from picluster.server.pages.words import shown
+from picluster.server.sentences import tell
 from picluster.server.webhooks.notices import notice_of
+from picluster.server.words import shown
 
 MOST_LINES = 20
 """Events in one message of a chat. When a switch dies with a rack behind it, a room is told in a few messages, which

@@ -11,7 +11,7 @@ import pytest
 import picluster.pool
 from picluster.pool.model import Event, Service
 from picluster.server.pages.icons import icon
-from picluster.server.pages.sentences import (
+from picluster.server.sentences import (
     ENDINGS,
     GROUPS,
     HIGHLIGHTS,
@@ -23,7 +23,7 @@ from picluster.server.pages.sentences import (
     tell,
     told,
 )
-from picluster.server.pages.words import STATES
+from picluster.server.words import STATES
 from tests.pool.day import Day
 
 POOL = Path(picluster.pool.__file__).parent

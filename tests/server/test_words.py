@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from picluster.server.pages import words
+from picluster.server import words
 
-STATIC = Path(words.__file__).parent / "static"
+STATIC = Path(words.__file__).parent / "pages/static"
 
 SPANS = [
     (-5, "0 s"),

@@ -13,8 +13,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from picluster.pool.model import SYSTEM, Event
-from picluster.server.pages.reasons import listed
-from picluster.server.pages.words import person, shown, span
+from picluster.server.words import listed, person, shown, span
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the pages say about times and states, in the words of the house."""
+"""How times, states and names are said, in the words of the house: on pages, in messages to others, in metrics."""
 
 from __future__ import annotations
 
@@ -130,6 +130,20 @@ def is_unverified(holder: str) -> bool:
 def many(count: int, one: str, more: str = "") -> str:
     """`1 machine`, `2 machines`."""
     return f"{count} {one if count == 1 else more or one + 's'}"
+
+
+def listed(names: tuple[str, ...], most: int = 3) -> str:
+    """`pi4-rack-b-01, -02 and -03`: what the names have in common is said once."""
+    told = [shown(name, 64) for name in names[:most]]
+    told = [name if not at else _tail(told[0], name) for at, name in enumerate(told)]
+    more = [f"{len(names) - most} more"] if len(names) > most else []
+    rest = [*told, *more]
+    return rest[0] if len(rest) == 1 else " and ".join([", ".join(rest[:-1]), rest[-1]]) if rest else ""
+
+
+def _tail(first: str, name: str) -> str:
+    stem, dash, _ = first.rpartition("-")
+    return name.removeprefix(stem) if dash and name.startswith(stem + dash) else name
 
 
 def ordinal(number: int) -> str:
