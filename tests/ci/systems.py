@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
+
+from tests.ci import jenkins
 
 ROOT = Path(__file__).parents[2]
 CI = ROOT / "ci"
@@ -189,24 +192,10 @@ def jenkins_asked(example: Path) -> dict[str, str]:
 def jenkins_steps(
     template: Path, asked: Mapping[str, str], folder: Path, secrets: Mapping[str, str]
 ) -> list[Step]:
-    text = template.read_text()
-    [defaults] = re.findall(r"given = \[(.+)\] \+ asked", text)
-    given = dict(re.findall(r"(\w+): '([^']*)'", defaults)) | dict(asked)
-    known = {f"given.{name}": value for name, value in given.items()} | {
-        "env.WORKSPACE": str(folder),
-        "env.WORKSPACE_TMP": str(folder / "temp"),
-        "env.BUILD_TAG": 'jenkins-the-"nightly"-17',
-        "env.STAGE_NAME": "On a Pi 5",
-    }
-    settings = dict(re.findall(r'"([A-Z_]+)=([^"]+)"', text))
-    environment = {**secrets, **{name: _filled(v, r"\$\{(.+?)\}", known) for name, v in settings.items()}}
-    good, caught = text.split("} catch (InterruptedException")
-    script = re.compile(r"sh label: '[^']+', script: '''(.+?)'''", re.DOTALL)
-    return [
-        Step(found.replace("\\\\", "\\"), environment, when)  # as Groovy reads it
-        for part, when in ((good, GOOD), (caught, CANCELLED))
-        for found in script.findall(part)
-    ]
+    told = jenkins.carried_out(template, asked, folder, secrets)
+    good, cancelled = ([one for one in told[how] if one["step"] == "sh"] for how in ("good", "cancelled"))
+    whens = [GOOD] * len(good) + [CANCELLED] * (len(cancelled) - len(good))
+    return [Step(one["script"], one["environment"], when) for one, when in zip(cancelled, whens, strict=True)]
 
 
 SYSTEMS = (
@@ -247,3 +236,15 @@ SYSTEMS = (
         to_all_of_it,
     ),
 )
+BY_NAME = {system.name: system for system in SYSTEMS}
+
+
+def on(*names: str) -> pytest.MarkDecorator:
+    """For a test of some systems, or of all."""
+    chosen = names or tuple(BY_NAME)
+    marks = {"jenkins": jenkins.needs_groovy}
+    systems = [pytest.param(BY_NAME[name], marks=marks.get(name, ()), id=name) for name in chosen]
+    return pytest.mark.parametrize("system", systems)
+
+
+ALL = on()

@@ -14,21 +14,13 @@ import pytest
 
 from picluster import __version__
 from tests.ci.conftest import Job
-from tests.ci.systems import CANCELLED, EXAMPLES, GOOD, SYSTEMS, Step, System, to_its_process
+from tests.ci.systems import ALL, BY_NAME, CANCELLED, EXAMPLES, GOOD, Step, System, on, to_its_process
 from tests.lab.boards import Board
 from tests.lab.desk import live
 from tests.lab.runs import GIVEN_BACK_S, free_within, running_on
 from tests.service import PATIENCE_S, ServiceProcess, until
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.xdist_group("lab-ci")]
-BY_NAME = {system.name: system for system in SYSTEMS}
-
-
-def on(*names: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("system", [BY_NAME[name] for name in names], ids=names)
-
-
-ALL = on(*BY_NAME)
 BUSY = "echo begun; sleep 4321 & sleep 4321; wait"
 LONG_TTL = "--ttl 10m"
 """So that nobody is helped by an end that would come by itself."""

@@ -15,10 +15,8 @@ from ruamel.yaml import YAML
 from picluster import __version__
 from picluster.pool.model import Machine
 from picluster.server.pages.ways import ways
-from tests.ci.systems import CANCELLED, GOOD, ROOT, SYSTEMS, Step, System, documents
+from tests.ci.systems import ALL, BY_NAME, CANCELLED, GOOD, ROOT, SYSTEMS, Step, System, documents
 
-ALL = pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
-BY_NAME = {system.name: system for system in SYSTEMS}
 SECRETS = {"PICLUSTER_URL": "https://lab", "PICLUSTER_TOKEN": "pc_ci_secret"}
 SCHEMAS = [
     ("azure", "template", "vendor.azure-pipelines", ("bash:", "bahs:")),

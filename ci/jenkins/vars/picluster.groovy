@@ -22,11 +22,11 @@ def call(Map asked) {
                 sh label: 'Run on boards', script: '''
                     set -euf
                     line=$(printf '\\n.') && IFS=${line%.}
-                    for path in $COPY; do set -- "$@" --copy "$path"; done
-                    for pattern in $FETCH; do set -- "$@" --fetch "$pattern"; done
+                    for path in ${COPY-}; do set -- "$@" --copy "$path"; done
+                    for pattern in ${FETCH-}; do set -- "$@" --fetch "$pattern"; done
                     unset IFS
                     # shellcheck disable=SC2086  # words are meant
-                    exec "$HOME_OF_CLIENT/bin/picluster" run --on "$MACHINES" --job "$JOB" --out "$OUT" --junit "$OUT/junit.xml" "$@" $OPTIONS -- "$COMMAND"
+                    exec "$HOME_OF_CLIENT/bin/picluster" run --on "$MACHINES" --job "$JOB" --out "$OUT" --junit "$OUT/junit.xml" "$@" ${OPTIONS-} -- "$COMMAND"
                 '''
             } catch (InterruptedException aborted) {
                 sh label: 'Give back what is left', script: '''
