@@ -67,7 +67,7 @@ def to_all_of_it(process: subprocess.Popen[str]) -> None:
     os.killpg(process.pid, signal.SIGTERM)
 
 
-def _filled(text: str, pattern: str, known: Mapping[str, str]) -> str:
+def filled(text: str, pattern: str, known: Mapping[str, str]) -> str:
     """Each mark of the system's language, by what it stands for. Raises `KeyError` for what it does not know."""
     return re.sub(pattern, lambda mark: known[mark[1].strip()], text)
 
@@ -95,8 +95,8 @@ def azure_steps(
     }
 
     def fill(text: str) -> str:
-        filled = _filled(text, r"\$\{\{ parameters\.(\w+) \}\}", given)
-        return _filled(filled, r"\$\(([A-Z][\w.]+)\)", known)
+        text = filled(text, r"\$\{\{ parameters\.(\w+) \}\}", given)
+        return filled(text, r"\$\(([A-Z][\w.]+)\)", known)
 
     whens = {None: GOOD, "canceled()": CANCELLED}
     return [
@@ -135,7 +135,7 @@ def github_steps(
     }
 
     def fill(text: str) -> str:
-        return _filled(text, r"\$\{\{ ([^}]+) \}\}", known)
+        return filled(text, r"\$\{\{ ([^}]+) \}\}", known)
 
     whens = {None: GOOD, "cancelled()": CANCELLED}
     return [
@@ -170,8 +170,8 @@ def gitlab_steps(
 
     def fill(value: Any) -> str:
         text = value if isinstance(value, str) else value["value"]
-        filled = _filled(text, r"\$\[\[ inputs\.(\w+) \]\]", given)
-        return _filled(filled, r"\$([A-Z_]+)", known) if isinstance(value, str) else filled
+        text = filled(text, r"\$\[\[ inputs\.(\w+) \]\]", given)
+        return filled(text, r"\$([A-Z_]+)", known) if isinstance(value, str) else text
 
     environment = {**secrets, **known, **{name: fill(value) for name, value in job["variables"].items()}}
     after = environment | {"CI_JOB_STATUS": "canceled"}

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from picluster import __version__
 from picluster.pool.model import Machine
 from picluster.server.pages.ways import ways
-from tests.ci.systems import ALL, BY_NAME, CANCELLED, GOOD, ROOT, SYSTEMS, Step, System, documents
+from tests.ci.systems import ALL, BY_NAME, CANCELLED, GOOD, ROOT, SYSTEMS, Step, System, documents, filled
 
 SECRETS = {"PICLUSTER_URL": "https://lab", "PICLUSTER_TOKEN": "pc_ci_secret"}
 SCHEMAS = [
@@ -156,6 +156,22 @@ def test_two_jobs_at_once_are_two(system: System) -> None:
     assert lines and all(word in line for line in lines for word in told[system.name])
     jobs = {step.environment["JOB"] for step in steps(system) if "$JOB" in step.script}
     assert len(jobs) == 1, "the step that gives back looks for what the run said"
+
+
+def test_what_jobs_of_one_run_keep_in_azure_has_a_name_each() -> None:
+    """Else the second one's results are refused. A job is called `__default` unless it is a leg of a matrix; which of them it
+    is, and in which stage, is in its identifier. Azure takes no name that could not be a file's."""
+    [document] = documents(BY_NAME["azure"].template)
+    [default] = [one["default"] for one in document["parameters"] if one["name"] == "artifact"]
+    jobs = ["one.__default", "two.__default", "boards.pi4", "boards.pi5", "Nightly.one.__default"]
+    worlds = [
+        {"System.JobIdentifier": job, "System.JobName": job.rpartition(".")[2], "System.JobAttempt": attempt}
+        for job in jobs
+        for attempt in ("1", "2")
+    ]
+    names = {filled(default, r"\$\(([\w.]+)\)", world) for world in worlds}
+    assert len(names) == len(worlds)
+    assert not any(re.search(r'["/:<>\\|?*\x00-\x1f]', name) for name in names)
 
 
 def test_gitlab_gives_nothing_back_after_a_job_that_ended_by_itself() -> None:
