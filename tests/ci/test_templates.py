@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from picluster import __version__
 from picluster.pool.model import Machine
 from picluster.server.pages.ways import ways
+from tests.ci.jenkins import carried_out, needs_groovy
 from tests.ci.systems import ALL, BY_NAME, CANCELLED, GOOD, ROOT, SYSTEMS, Step, System, documents, filled
 
 SECRETS = {"PICLUSTER_URL": "https://lab", "PICLUSTER_TOKEN": "pc_ci_secret"}
@@ -37,6 +38,11 @@ def tool(name: str, *arguments: str | Path, input: str | None = None) -> subproc
 def steps(system: System) -> list[Step]:
     asked = {"machines": "model:pi5", "command": "./test"}
     return system.steps(system.template, asked, Path("/job"), SECRETS)
+
+
+def in_jenkins(folder: Path, here: Path | None = None) -> Any:
+    asked = {"machines": "model:pi5", "command": "./test"}
+    return carried_out(BY_NAME["jenkins"].template, asked, folder, SECRETS, here)
 
 
 def as_one(path: Path, folder: Path) -> Path:
@@ -150,12 +156,35 @@ def test_two_jobs_at_once_are_two(system: System) -> None:
             "runner.name",
         ],
         "gitlab": ["CI_JOB_ID"],
-        "jenkins": ["BUILD_TAG", "STAGE_NAME"],
+        "jenkins": ["BUILD_TAG", "randomUUID"],
     }
     lines = [line for line in system.template.read_text().splitlines() if re.search(r"\bJOB[:=]", line)]
     assert lines and all(word in line for line in lines for word in told[system.name])
     jobs = {step.environment["JOB"] for step in steps(system) if "$JOB" in step.script}
     assert len(jobs) == 1, "the step that gives back looks for what the run said"
+
+
+@needs_groovy
+def test_two_cells_of_a_matrix_of_jenkins_are_two() -> None:
+    """They have the build and the name of the stage in common, so the step says of each use that it is another one."""
+    told = in_jenkins(Path("/job"))
+    jobs = [{one["environment"]["JOB"] for one in told[how] if one["step"] == "sh"} for how in told]
+    assert [len(job) for job in jobs] == [1, 1] and jobs[0] != jobs[1]
+
+
+@needs_groovy
+def test_jenkins_keeps_the_results_from_wherever_the_step_is_used() -> None:
+    """Inside `dir('robot') { … }` too, where what is published is looked for: nothing found there is no error."""
+    for how, told in in_jenkins(Path("/job"), here=Path("/job/robot")).items():
+        kept = [
+            Path(one["here"]) / one["files"] for one in told if one["step"] in ("junit", "archiveArtifacts")
+        ]
+        assert kept == [Path("/job/picluster-out/junit.xml"), Path("/job/picluster-out/**")], how
+        ran = [one for one in told if one["step"] == "sh"]
+        assert {(one["here"], one["environment"]["OUT"]) for one in ran} == {
+            ("/job/robot", "/job/picluster-out")
+        }
+    assert told[-1]["step"] == "interrupted", "the build is told that it was aborted"
 
 
 def test_what_jobs_of_one_run_keep_in_azure_has_a_name_each() -> None:
@@ -197,8 +226,6 @@ def test_report_and_results_are_kept_whatever_happens() -> None:
     assert keeping["if"] == "always()"
     [job] = documents(BY_NAME["gitlab"].template)[-1].values()
     assert job["artifacts"]["when"] == "always" and job["artifacts"]["reports"]["junit"]
-    last = BY_NAME["jenkins"].template.read_text().partition("} finally {")[2]
-    assert "junit " in last and "archiveArtifacts " in last
 
 
 @pytest.mark.parametrize(("step", "name"), [(0, "azure"), (1, "github")])

@@ -9,7 +9,8 @@ def call(Map asked) {
     def settings = [
         "MACHINES=${given.machines}", "COMMAND=${given.command}", "COPY=${given.copy}", "FETCH=${given.fetch}",
         "OPTIONS=${given.options}", "VERSION=${given.version}", "HOME_OF_CLIENT=${env.WORKSPACE_TMP}/picluster",
-        "OUT=${env.WORKSPACE}/picluster-out", "JOB=${env.BUILD_TAG}, ${env.STAGE_NAME}",
+        "OUT=${env.WORKSPACE}/picluster-out",
+        "JOB=${env.BUILD_TAG}, ${env.STAGE_NAME} ${UUID.randomUUID()}", // cells of a matrix have their stage's name in common
     ]
     withEnv(settings) {
         withCredentials([string(credentialsId: given.credentials, variable: 'PICLUSTER_TOKEN')]) {
@@ -34,8 +35,10 @@ def call(Map asked) {
                 '''
                 throw aborted
             } finally {
-                junit allowEmptyResults: true, testResults: 'picluster-out/junit.xml'
-                archiveArtifacts allowEmptyArchive: true, artifacts: 'picluster-out/**'
+                dir(env.WORKSPACE) {
+                    junit allowEmptyResults: true, testResults: 'picluster-out/junit.xml'
+                    archiveArtifacts allowEmptyArchive: true, artifacts: 'picluster-out/**'
+                }
             }
         }
     }
