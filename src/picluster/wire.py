@@ -483,7 +483,7 @@ class WebhookAmendment:
     url: str | None = None
     notices: tuple[str, ...] | None = None
     paused: bool | None = None
-    """What happens while it is paused it is never told."""
+    """What happens while it is paused it is never told; what waited before is, once it is resumed."""
 
     def problems(self) -> Problems:
         yield from _text("url", self.url or "", LONGEST_URL)

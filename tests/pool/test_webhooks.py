@@ -10,7 +10,7 @@ from picluster.errors import Conflict, NotFound
 from picluster.pool.commands import AddWebhook, AmendWebhook, ForgetWebhook, NoteTest, TakeUp, Tell
 from picluster.pool.model import Attempt, Webhook
 from picluster.pool.policy import Policy
-from picluster.pool.webhooks import ATTEMPTS_KEPT, MOST
+from picluster.pool.webhooks import ATTEMPTS_KEPT, MOST, is_due
 from tests.pool.day import Day, actor
 
 ROOT = actor("root")
@@ -73,7 +73,29 @@ def test_what_happens_during_a_pause_is_never_told(day: Day) -> None:
     day.drain("pi-1")
     drained = day.machine("pi-1").revision
     day.take(AmendWebhook(ROOT, "room", paused=False))
-    assert room(day).cursor >= drained
+    assert not is_due(room(day), drained)
+
+
+def test_what_waited_before_a_pause_is_due_after_it(day: Day) -> None:
+    """Told at least once: a pause keeps back what happens meanwhile, and nothing else."""
+    day.drain("pi-1")
+    waiting = day.machine("pi-1").revision
+    day.take(AmendWebhook(ROOT, "room", paused=True))
+    day.undrain("pi-1")
+    meanwhile = day.machine("pi-1").revision
+    day.take(AmendWebhook(ROOT, "room", paused=False))
+    day.drain("pi-1")
+    later = day.machine("pi-1").revision
+    assert [is_due(room(day), one) for one in (waiting, meanwhile, later)] == [True, False, True]
+
+
+def test_several_pauses_are_forgotten_when_all_before_them_is_told(day: Day) -> None:
+    for paused in (True, False, True, False, True):
+        day.take(AmendWebhook(ROOT, "room", paused=paused))
+    first, second, now = room(day).pauses
+    assert not is_due(room(day), first.until) and not is_due(room(day), second.until) and not now.until
+    take_up(day, "a")
+    assert tell(day, "a", cursor=first.until).pauses == (second, now)
 
 
 def test_what_was_mended_is_tried_at_once(day: Day) -> None:

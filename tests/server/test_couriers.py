@@ -186,6 +186,28 @@ def test_a_webhook_that_is_paused_in_the_middle_is_told_no_more() -> None:
     story(tell)
 
 
+def test_what_waited_before_a_pause_is_told_after_it() -> None:
+    """Whoever pauses a webhook to mend its receiver loses nothing that was due."""
+
+    async def tell(desk: Desk) -> None:
+        async def no() -> Outcome:
+            return Outcome("500")
+
+        desk.answer = no
+        await desk.happens("before")
+        await until(lambda: desk.webhook.failures > 0)
+        await desk.ask(AmendWebhook(SYSTEM, "hook", paused=True))
+        await desk.happens("meanwhile")
+        desk.sent.clear()
+        desk.answer = desk.yes
+        await desk.ask(AmendWebhook(SYSTEM, "hook", paused=False))
+        await desk.happens("after")
+        await until(lambda: desk.webhook.delivered == 2)
+        assert desk.sent == ["before", "after"]
+
+    story(tell)
+
+
 def test_old_news_are_given_up_and_the_new_ones_tried() -> None:
     """A receiver that was away for longer than its news are worth is told what is new."""
 

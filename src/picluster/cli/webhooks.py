@@ -133,7 +133,7 @@ def test_webhook(pool: Client, name: str) -> None:
 @click.argument("name")
 @of_pool
 def pause_webhook(pool: Client, name: str) -> None:
-    """Tell it nothing for now. What happens meanwhile it is never told.
+    """Tell it nothing for now. What happens meanwhile it is never told; what waits already is kept for it.
 
     \b
     picluster webhooks pause room
@@ -145,7 +145,7 @@ def pause_webhook(pool: Client, name: str) -> None:
 @click.argument("name")
 @of_pool
 def resume_webhook(pool: Client, name: str) -> None:
-    """Tell it again what happens from now on.
+    """Tell it again what happens from now on, and what waited before the pause.
 
     \b
     picluster webhooks resume room

@@ -270,7 +270,8 @@ class AddWebhook:
 
 @dataclass(frozen=True, slots=True)
 class AmendWebhook:
-    """Change a webhook; None leaves as it is. What happens while it is paused it is never told."""
+    """Change a webhook; None leaves as it is. What happens while it is paused it is never told; what was due before
+    is, once it is resumed."""
 
     by: Actor
     name: str

@@ -358,6 +358,16 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """A time of which a webhook is told nothing, in revisions."""
+
+    since: int
+    """What happened up to this one is told all the same."""
+    until: int = 0
+    """The last one that is not told; 0 while it lasts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Webhook:
     """An address outside that is told what happens, in order, until it has taken it or its patience is over."""
 
@@ -376,6 +386,8 @@ class Webhook:
     created_by: str = ""
     cursor: int = 0
     """The revision up to which it has been told everything. The events behind it are what it has yet to be told."""
+    pauses: tuple[Pause, ...] = ()
+    """Those that the cursor has not passed yet: of the events behind it, what happened then is not told."""
     courier: str = ""
     """The process that tells it now; no other may, until `courier_until_s`."""
     courier_until_s: float = 0.0

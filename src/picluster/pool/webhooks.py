@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from picluster.errors import Conflict, NotFound
 from picluster.pool.commands import AddWebhook, AmendWebhook, ForgetWebhook, NoteTest, TakeUp, Tell
 from picluster.pool.ledger import Ledger
-from picluster.pool.model import SYSTEM, Actor, Attempt, Webhook
+from picluster.pool.model import SYSTEM, Actor, Attempt, Pause, Webhook
 
 MOST = 32
 """Each is a reader of the event log in every process that serves the pool."""
@@ -54,11 +54,20 @@ def amend(ledger: Ledger, ask: AmendWebhook) -> Webhook:
     )
     if new == old:
         return old
-    if old.paused and not new.paused:
-        new = replace(new, cursor=ledger.state.revision)
-    webhook = ledger.save(replace(new, retry_s=0.0, failures=0))
+    pauses = _pauses(old, new.paused, ledger.state.revision)
+    webhook = ledger.save(replace(new, pauses=pauses, retry_s=0.0, failures=0))
     _note(ledger, "webhook.changed", ask.by, webhook)
     return webhook
+
+
+def _pauses(webhook: Webhook, paused: bool, revision: int) -> tuple[Pause, ...]:
+    """With the one that begins or ends now."""
+    if paused == webhook.paused:
+        return webhook.pauses
+    if paused:
+        return (*webhook.pauses, Pause(revision))
+    *before, last = webhook.pauses
+    return (*before, replace(last, until=revision))
 
 
 def forget(ledger: Ledger, ask: ForgetWebhook) -> Webhook:
@@ -79,6 +88,12 @@ def note_test(ledger: Ledger, ask: NoteTest) -> Webhook:
 # What couriers do
 
 
+def is_due(webhook: Webhook, revision: int) -> bool:
+    """Whether what happened then is to be told: it was not yet, and it is not of a pause that is over."""
+    paused = any(one.since < revision <= one.until for one in webhook.pauses)
+    return revision > webhook.cursor and not paused
+
+
 def take_up(ledger: Ledger, ask: TakeUp) -> Webhook:
     """One process tells it, until its time is over. Raises `Conflict` while that is another one."""
     webhook = _existing(ledger, ask.name)
@@ -93,10 +108,12 @@ def tell(ledger: Ledger, ask: Tell) -> Webhook:
     if webhook.courier != ask.courier:
         raise Conflict(f"Another process tells {webhook.name} by now.", "Stop, and read on from its cursor.")
     lost = [attempt for attempt in ask.attempts if attempt.state == GIVEN_UP]
+    cursor = max(webhook.cursor, ask.cursor)
     webhook = ledger.save(
         replace(
             webhook,
-            cursor=max(webhook.cursor, ask.cursor),
+            cursor=cursor,
+            pauses=tuple(one for one in webhook.pauses if one.until > cursor or not one.until),
             courier_until_s=ledger.now + ask.for_s,
             failures=ask.failures,
             failing_since_us=_failing_since(webhook, ask.attempts),

@@ -39,7 +39,7 @@ from picluster.store import StoreProblem
 
 R = TypeVar("R")
 
-RULES_VERSION = 4
+RULES_VERSION = 5
 """Raised when the rules change so that an older service must not decide for the same pool any more."""
 
 MEASURES = ("temperature", "load", "mem_available", "disk_free")
@@ -231,6 +231,7 @@ webhooks = Table(
     _number("created_us"),
     _text("created_by"),
     _number("cursor"),
+    _json("pauses"),
     _text("courier"),
     _seconds("courier_until_s"),
     _number("failures"),

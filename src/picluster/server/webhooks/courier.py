@@ -20,6 +20,7 @@ import structlog
 from picluster.errors import Conflict, NotFound, Unavailable
 from picluster.pool.commands import TakeUp, Tell
 from picluster.pool.model import Attempt, Webhook
+from picluster.pool.webhooks import is_due
 from picluster.server.webhooks.messages import MANNERS, News, numbered, request
 from picluster.server.webhooks.notices import KINDS, told_to
 from picluster.server.webhooks.patience import is_over, pause_s, refusals_in_a_row
@@ -189,7 +190,9 @@ class Round:
         return 0.0 if outbox.events else None
 
     def _is_new(self, webhook: Webhook, one: News) -> bool:
-        return (one.event.revision, one.place) > self._last and told_to(one.event, webhook.notices)
+        event = one.event
+        behind = (event.revision, one.place) > self._last
+        return behind and is_due(webhook, event.revision) and told_to(event, webhook.notices)
 
     # Telling
 
@@ -199,7 +202,7 @@ class Round:
         webhook = await self._claim()
         refusals = refusals_in_a_row(webhook.attempts[: webhook.failures])
         report = Progress(webhook.cursor, webhook.failures, refusals)
-        rest = [one for one in news if one.event.revision > webhook.cursor]
+        rest = [one for one in news if is_due(webhook, one.event.revision)]
         most = MANNERS[webhook.kind].most
         while rest and self._still(webhook):
             if not await self._keep_claim(report):
