@@ -9,14 +9,18 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from pycep import BicepParser
 from ruamel.yaml import YAML
 
 from deploy import healthy
 from picluster.server.settings import Settings, variables
+from picluster.store.postgres import CONNECTION, parameters
 from tests.deploy.locked import locked
+from tests.postgres import PostgresServer
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -115,8 +119,50 @@ def test_the_replicas_of_compose_are_behind_its_proxy() -> None:
     for name in replicas:
         replica = services[name]
         assert "ports" not in replica and replica["read_only"] and replica["cap_drop"] == ["ALL"]
-        assert "@postgres/" in replica["environment"]["PICLUSTER_DATABASE_URL"]
-    assert set(services["replica-1"]["environment"]) | set(services["pool"]["environment"]) <= SETTINGS
+        assert set(replica["environment"]) <= SETTINGS | {"PGPASSWORD"}
+    assert set(services["pool"]["environment"]) <= SETTINGS
+
+
+def test_the_database_of_compose_has_any_password() -> None:
+    """One with / and @ would be cut up in a URL, so libpq gets it beside the URL, as it is."""
+    services = yaml("compose.yaml")["services"]
+    told = services["replica-1"]["environment"]
+    assert parameters(told["PICLUSTER_DATABASE_URL"]) == {
+        **CONNECTION,
+        "user": "picluster",
+        "host": "postgres",
+        "dbname": "picluster",
+    }
+    assert told["PGPASSWORD"] == services["postgres"]["environment"]["POSTGRES_PASSWORD"]
+
+
+def test_a_password_beside_the_url_is_the_one_that_is_used(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = urlsplit(postgres_server.url())
+    with psycopg.connect(url.geturl(), autocommit=True) as server:
+        server.execute("CREATE ROLE odd LOGIN PASSWORD 'p/a@s:s%w ?#'")
+    told = parameters(f"postgresql://odd@{url.hostname}:{url.port}/postgres")
+    monkeypatch.setenv("PGPASSWORD", "p/a@s:s%w ?#")
+    psycopg.connect(**told).close()
+    monkeypatch.setenv("PGPASSWORD", "p")
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(**told)
+
+
+def test_compose_builds_its_image_once() -> None:
+    """What is started together builds it in one place: two at once would both write it, and one is refused."""
+    services = yaml("compose.yaml")["services"]
+    assert {name for name, one in services.items() if one["image"] == "picluster"} == {
+        "pool",
+        "replica-1",
+        "replica-2",
+    }
+    for started in (["pool"], ["proxy", *services["proxy"]["depends_on"]]):
+        builders = [name for name in started if "build" in services[name]]
+        assert len(builders) == 1
+        theirs = [services[name] for name in started if services[name]["image"] == "picluster"]
+        assert all("build" in one or one["pull_policy"] == "never" for one in theirs)
 
 
 def test_only_the_replicas_need_what_is_theirs() -> None:
