@@ -206,8 +206,37 @@ def test_the_kustomization_names_what_is_there() -> None:
     workload, service = (yaml(f"kubernetes/{name}") for name in base["resources"])
     assert service["spec"]["selector"] == workload["spec"]["selector"]["matchLabels"]
     assert workload["spec"]["template"]["metadata"]["labels"] == workload["spec"]["selector"]["matchLabels"]
-    (image,) = base["images"]
-    assert image["name"] == workload["spec"]["template"]["spec"]["containers"][0]["image"]
+
+
+OVERLAY = re.search(r"^```yaml\n(resources:\n.+?)^```", (ROOT / "docs/hosting.md").read_text(), re.M | re.S)
+
+
+def test_the_overlay_of_the_page_names_what_the_base_has() -> None:
+    """kustomize passes over an image that is called otherwise, without a word: one that the base has renamed, too."""
+    assert OVERLAY
+    overlay, base = YAML(typ="safe").load(OVERLAY[1]), yaml("kubernetes/kustomization.yaml")
+    (container,) = yaml("kubernetes/statefulset.yaml")["spec"]["template"]["spec"]["containers"]
+    assert [image["name"] for image in overlay["images"]] == [container["image"]]
+    assert "images" not in base
+    assert [one["name"] for one in overlay["secretGenerator"]] == [
+        source["secretRef"]["name"] for source in container["envFrom"]
+    ]
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="needs kubectl, for the kustomize in it")
+def test_kustomize_makes_of_it_a_pool_with_your_image_and_secrets(tmp_path: Path) -> None:
+    assert OVERLAY
+    shutil.copytree(DEPLOY / "kubernetes", tmp_path / "picluster/deploy/kubernetes")
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab/kustomization.yaml").write_text(OVERLAY[1])
+    (tmp_path / "lab/secret.env").write_text("RPI_APIKEY=secret\n")
+    made = subprocess.run(["kubectl", "kustomize", tmp_path / "lab"], capture_output=True, text=True)
+    assert (made.returncode, made.stderr) == (0, "")
+    kinds = {one["kind"]: one for one in YAML(typ="safe").load_all(made.stdout)}
+    assert set(kinds) == {"StatefulSet", "Service", "Secret"}
+    (container,) = kinds["StatefulSet"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example.com/lab/picluster:0.1.0"
+    assert container["envFrom"][0]["secretRef"]["name"] == kinds["Secret"]["metadata"]["name"]
 
 
 # Azure: no compiler of Bicep is to be had here, but a parser is, and the rest is held by hand.
