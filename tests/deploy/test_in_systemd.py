@@ -86,8 +86,8 @@ def debian() -> Iterator[Debian]:
 
 
 def test_it_serves_within_its_walls(debian: Debian) -> None:
-    """As a user of its own, whose file it is; passwords are hashed, locks are kept; restarted when it dies, and gone
-    when it is told to stop, before systemd would kill it."""
+    """As a user of its own, whose file it is; passwords are hashed, locks are kept, its own processor time is known;
+    restarted when it dies, and gone when it is told to stop, before systemd would kill it."""
     body = {"ApiKey": KEY, "IpAddress": "10.0.0.1", "CurrentUserName": "ann", "CurrentTaskName": "x"}
     for call in ("update", "lock"):
         HTTP.post(f"{debian.url}/api/{call}", json=body)
@@ -97,6 +97,7 @@ def test_it_serves_within_its_walls(debian: Debian) -> None:
     headers = {"Sec-Fetch-Site": "same-origin"}
     assert HTTP.post(f"{debian.url}/setup", data=first, headers=headers).status_code == 303
     assert debian("stat -c %U /var/lib/picluster/picluster.db") == "picluster"
+    assert "\nprocess_cpu_seconds_total " in HTTP.get(f"{debian.url}/metrics").text
     debian("systemctl kill -s KILL picluster")
     until(lambda: json.loads(HTTP.get(f"{debian.url}/api").content)[0]["CurrentUserName"] == "ann")
     debian("systemctl stop picluster")
