@@ -103,7 +103,30 @@ def test_what_was_mended_is_tried_at_once(day: Day) -> None:
     tell(day, "a", "failed", failures=1, pause_s=300.0)
     assert room(day).retry_s == day.now + 300.0
     day.take(AmendWebhook(ROOT, "room", url="https://chat.example/other"))
-    assert (room(day).retry_s, room(day).failures) == (0.0, 0)
+    assert (room(day).retry_s, room(day).failures, room(day).failing_since_us) == (0.0, 0, 0)
+
+
+def test_a_test_that_arrives_shows_that_the_receiver_is_mended(day: Day) -> None:
+    """Nobody is woken for it any more, and what waits is tried at once; one that does not arrive changes nothing."""
+    take_up(day, "a")
+    failing = tell(day, "a", "failed", failures=1, pause_s=300.0)
+    assert day.take(NoteTest(ROOT, "room", "404")) == failing
+    day.take(NoteTest(ROOT, "room", "204", arrived=True))
+    assert (room(day).retry_s, room(day).failures, room(day).failing_since_us) == (0.0, 0, 0)
+    assert room(day).courier == failing.courier
+
+
+def test_a_test_of_what_goes_well_changes_nothing(day: Day) -> None:
+    """Each change of a webhook goes to every process; a test is worth none."""
+    before = room(day)
+    assert day.take(NoteTest(ROOT, "room", "204", arrived=True)) == before
+
+
+def test_who_has_refused_the_last_message_is_not_well(day: Day) -> None:
+    """An address that was revoked is given up within seconds, and would look well again for ever."""
+    take_up(day, "a")
+    tell(day, "a", *["failed"] * 3, "given_up")
+    assert room(day).failing_since_us
 
 
 def test_what_is_done_is_recorded_without_the_address(day: Day) -> None:

@@ -295,6 +295,8 @@ class NoteTest:
     by: Actor
     name: str
     outcome: str
+    arrived: bool = False
+    """Then it is mended, whatever it was before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,14 @@ def amend(ledger: Ledger, ask: AmendWebhook) -> Webhook:
     if new == old:
         return old
     pauses = _pauses(old, new.paused, ledger.state.revision)
-    webhook = ledger.save(replace(new, pauses=pauses, retry_s=0.0, failures=0))
+    webhook = ledger.save(_mended(replace(new, pauses=pauses)))
     _note(ledger, "webhook.changed", ask.by, webhook)
     return webhook
+
+
+def _mended(webhook: Webhook) -> Webhook:
+    """It may take now what it did not take before: that counts no more, and what waits is tried at once."""
+    return replace(webhook, retry_s=0.0, failures=0, failing_since_us=0)
 
 
 def _pauses(webhook: Webhook, paused: bool, revision: int) -> tuple[Pause, ...]:
@@ -79,10 +84,11 @@ def forget(ledger: Ledger, ask: ForgetWebhook) -> Webhook:
 
 
 def note_test(ledger: Ledger, ask: NoteTest) -> Webhook:
-    """Somebody has tried it."""
+    """Somebody has tried it; one that answers is not taken for failing any longer."""
     webhook = _existing(ledger, ask.name)
     ledger.note("webhook.tested", ask.by, detail={"name": webhook.name, "outcome": ask.outcome})
-    return webhook
+    mended = _mended(webhook) if ask.arrived else webhook
+    return webhook if mended == webhook else ledger.save(mended)
 
 
 # What couriers do
