@@ -69,6 +69,7 @@ def test_a_chat_room_is_tried_from_its_page(browser: httpx2.Client, there: Recei
     there.mood, there.says = 404, b"<b>no_such_channel</b>"
     tried = send(browser, "/settings/webhooks/room/test").text
     assert "did not arrive: 404: &lt;b&gt;no_such_channel" in tried
+    assert "secret-part" not in tried
     assert [message.json["text"] for message in there.received] == ["admin tries whether this arrives"] * 2
 
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from picluster.server.webhooks.messages import (
 )
 from picluster.server.webhooks.notices import KINDS, NOTICES, notice_of, told_to
 from picluster.server.webhooks.patience import is_over, pause_s, refusals_in_a_row
-from picluster.server.webhooks.post import LONGEST_OUTCOME, Outcome, Post
+from picluster.server.webhooks.post import LONGEST_OUTCOME, Outcome, Post, blotted
 from picluster.server.webhooks.reach import Networks, NotAllowedThere, allowed, checked_url
 from picluster.wire import WebhookRequest
 from tests.server.receiver import HANG, Receiver, receiver
@@ -306,7 +307,9 @@ def test_a_redirect_is_not_followed(there: Receiver) -> None:
 )
 def test_no_and_later_are_told_apart(there: Receiver, status: int, refused: bool) -> None:
     there.mood, there.headers = status, {"retry-after": "7"}
-    assert sent(there.url) == Outcome(f"{status}: out of order", refused=refused, come_back_s=7.0)
+    outcome = sent(there.url)
+    assert outcome == Outcome(str(status), refused=refused, come_back_s=7.0, said="out of order")
+    assert outcome.full == f"{status}: out of order"
 
 
 def test_a_receiver_that_hangs_has_its_time(there: Receiver) -> None:
@@ -320,7 +323,42 @@ def test_an_answer_without_an_end_is_not_read_to_its_end(there: Receiver) -> Non
     """Nor shown at length, nor with what would move a terminal's cursor."""
     there.mood, there.says = 500, b"\x1b[2J" + b"x" * 10_000_000
     outcome = sent(there.url)
-    assert len(outcome.text) == LONGEST_OUTCOME and "\x1b" not in outcome.text
+    assert len(outcome.said) == LONGEST_OUTCOME and "\x1b" not in outcome.said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "404 page not found: /services/T0/hidden-word?key=hidden+key",
+        "404 page not found: /services/T0/hidden-word",
+        '{"path": "\\/services\\/T0\\/hidden-word", "query": {"key": "hidden+key"}}',
+        "no such hook: HIDDEN-WORD (hidden key)",
+        "<p>/services/T0/hidden-word?key=hidden+key&amp;v=1</p>",
+    ],
+)
+def test_what_an_answer_repeats_of_the_address_is_blotted_out(said: str) -> None:
+    """However it writes it."""
+    url = "https://hooks.example/services/T0/hidden-word?key=hidden+key&v=1"
+    assert "hidden" not in blotted(said, url).lower()
+
+
+def test_what_an_answer_says_besides_is_left() -> None:
+    assert blotted("no_team", "https://hooks.example/in/v1") == "no_team"
+    assert blotted("a / b", "https://hooks.example/") == "a / b"
+
+
+def test_what_is_no_http_is_told_without_what_it_was(there: Receiver) -> None:
+    """What came instead may be anything, so it is for admins."""
+    with socket.create_server(("127.0.0.1", 0)) as odd:
+
+        def talk() -> None:
+            with odd.accept()[0] as visitor:
+                visitor.recv(10_000)
+                visitor.sendall(b"220 hidden-word ESMTP\r\n")
+
+        threading.Thread(target=talk, daemon=True).start()
+        outcome = sent(f"http://127.0.0.1:{odd.getsockname()[1]}/hidden-word")
+    assert outcome.text == "no answer that is HTTP" and "hidden" not in outcome.full
 
 
 def test_a_certificate_is_compared_with_the_name(name_server: list[str]) -> None:
@@ -338,5 +376,5 @@ def test_a_certificate_is_compared_with_the_name(name_server: list[str]) -> None
         port = there.url.rpartition(":")[2]
         assert sent(f"https://hook.example:{port}/", trust=trust).arrived
         outcome = sent(f"https://other.example:{port}/", trust=trust)
-        assert not outcome.arrived and "certificate" in outcome.text.lower()
+        assert not outcome.arrived and "certificate" in outcome.full.lower()
         assert [one.headers["host"] for one in there.received] == [f"hook.example:{port}"]

@@ -178,7 +178,7 @@ def test_what_a_receiver_refuses_is_given_up_and_what_comes_behind_is_told(
     assert len(there.received) == REFUSALS + 1
     until(lambda: shown(api, hook)["given_up"] == 1)
     (lost,) = [event for event in api.get("history?kind=webhook.gave_up").json() if hook in str(event)]
-    assert lost["detail"]["outcome"] == "400: out of order" and "poison" in lost["detail"]["about"]
+    assert lost["detail"]["outcome"] == "400" and "poison" in lost["detail"]["about"]
 
 
 def test_a_chat_room_is_told_several_things_in_one_message(api: Api, there: Receiver) -> None:
@@ -273,8 +273,23 @@ def test_a_test_is_sent_at_once_signed_and_recorded(api: Api, there: Receiver, h
     there.mood = 503
     assert not api.post(f"webhooks/{hook}/test").json()["arrived"]
     told = [event for event in api.get("history?kind=webhook.tested").json() if hook in str(event)]
-    assert [event["detail"]["outcome"] for event in told] == ["503: out of order", "204"]
+    assert [event["detail"]["outcome"] for event in told] == ["503", "204"]
     assert api.post("webhooks/nobody/test").status_code == 404
+
+
+def test_what_a_receiver_repeats_of_its_address_is_shown_to_nobody(api: Api, there: Receiver) -> None:
+    """Express answers so. What it says besides admins read; the record, which viewers read, has the status alone."""
+    there.mood, there.says = 404, b"Cannot POST /services/T0/B0/secret-part?key=secret-key, no_service"
+    asked = {"name": "echo", "url": f"{there.url}/services/T0/B0/secret-part?key=secret-key"}
+    assert api.post("webhooks", asked).status_code == 201
+    tried = api.post("webhooks/echo/test").json()["outcome"]
+    assert tried == "404: Cannot POST …, no_service"
+    quarantine(api, api.board())
+    until(lambda: shown(api, "echo")["given_up"] == 1)
+    assert shown(api, "echo")["attempts"][0]["outcome"] == tried
+    record = api.get("history?limit=1000").text
+    assert "secret-" not in record + api.get("webhooks").text and "no_service" not in record
+    api.delete("webhooks/echo")
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -352,9 +352,11 @@ class Attempt:
     count: int
     """So many things were in it."""
     outcome: str
-    """What the receiver answered, or what was in the way."""
+    """With which status the receiver answered, or what was in the way: everybody may read it."""
     refused: bool = False
     """The receiver was there and would not take it: unlike one that is away, it is not tried for long."""
+    said: str = ""
+    """What it said besides, for admins alone: many repeat what they were asked, and an address is a secret."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from picluster.server.webhooks import making
 from picluster.server.webhooks.making import host_of
 from picluster.server.webhooks.messages import MANNERS
 from picluster.server.webhooks.notices import NOTICES
-from picluster.server.webhooks.post import Outcome
+from picluster.server.webhooks.post import Outcome, in_full
 from picluster.wire import WebhookAmendment, WebhookRequest
 
 router = APIRouter(include_in_schema=False)
@@ -173,6 +173,7 @@ def _shown(request: Request, context: Context, webhook: Webhook, outcome: Outcom
         "settings_webhook.html",
         webhook=webhook,
         outcome=outcome,
+        in_full=in_full,
         manner=MANNERS[webhook.kind],
         notices=NOTICES,
         host=host_of(webhook),

@@ -46,4 +46,4 @@ async def forget_webhook(name: str, context: InContext, actor: Admin) -> Respons
 async def try_webhook(name: str, context: InContext, actor: Admin, wait: Wait = LONGEST_WAIT_S) -> Response:
     """Send it one message now, and say what came of it: the receiver has `wait` for it, or less if a setting says so."""
     webhook, outcome = await making.send_test(context, actor, name, wait)
-    return answer(WebhookTest(webhook.name, outcome.arrived, outcome.text))
+    return answer(WebhookTest(webhook.name, outcome.arrived, outcome.full))

@@ -243,6 +243,7 @@ class Round:
             Attempt(
                 *(self._context.wall_us(), state, batch[0].line, len(batch), outcome.text),
                 refused=outcome.refused,
+                said=outcome.said,
             )
         )
         if state == FAILED:

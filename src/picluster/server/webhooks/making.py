@@ -13,7 +13,7 @@ from picluster.pool.model import Actor, Event, Webhook
 from picluster.pool.webhooks import host
 from picluster.server.context import Context
 from picluster.server.webhooks.messages import MANNERS, TEST, News, new_secret, request
-from picluster.server.webhooks.post import Outcome
+from picluster.server.webhooks.post import Outcome, in_full
 from picluster.server.webhooks.reach import (
     PORTS,
     Networks,
@@ -70,8 +70,10 @@ async def send_test(
     news = [News(Event(view.revision, view.roster.epoch, now_us, TEST, actor.name))]
     headers, body = request(webhook.kind, webhook.secret, news, now_us)
     outcome = await context.couriers.post.send(webhook.url, headers, body, wait_s)
-    await context.coordinator.ask(NoteTest(actor, webhook.name, outcome.text))
-    return webhook, outcome
+    tried: Webhook = await context.coordinator.ask(
+        NoteTest(actor, webhook.name, outcome.text, outcome.arrived)
+    )
+    return tried, outcome
 
 
 def known(context: Context, name: str) -> Webhook:
@@ -99,7 +101,8 @@ def webhook_answer(context: Context, webhook: Webhook, secret: str = "") -> Webh
         webhook.failing_since_us,
         left_s if left_s > 0 else None,
         tuple(
-            AttemptAnswer(one.at_us, one.state, one.about, one.count, one.outcome) for one in webhook.attempts
+            AttemptAnswer(one.at_us, one.state, one.about, one.count, in_full(one.outcome, one.said))
+            for one in webhook.attempts
         ),
         webhook.revision,
         secret or None,

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 import httpx2
 
@@ -26,6 +28,9 @@ LARGEST_ANSWER = 4 * 1024
 LONGEST_OUTCOME = 200
 """Characters of it that are kept."""
 
+SHORTEST_SECRET = 6
+"""Letters of a part of an address that may open something; shorter ones are words, as `in` or `v1`."""
+
 ASKS_TO_COME_BACK = (408, 425, 429)
 """Answers that begin with a 4, and still mean later and not no."""
 
@@ -35,12 +40,24 @@ class Outcome:
     """What came of it."""
 
     text: str
-    """As people read it: `204`, `500: out of order`, `no answer in 10 s`."""
+    """As everybody may read it: `204`, `500`, `no answer in 10 s`."""
     arrived: bool = False
     refused: bool = False
     """The receiver is there and will not take it, or it may not be asked: waiting alone does not help."""
     come_back_s: float = 0.0
     """When it wants to be asked again, if it says so."""
+    said: str = ""
+    """What the receiver, or whoever was on the way, said about it: for admins, and without what may be a secret."""
+
+    @property
+    def full(self) -> str:
+        """As admins read it: `500: out of order`."""
+        return in_full(self.text, self.said)
+
+
+def in_full(text: str, said: str) -> str:
+    """What came of it, with what was said about it."""
+    return f"{text}: {said}" if said else text
 
 
 class Post:
@@ -70,9 +87,10 @@ class Post:
         except NotReachable as problem:
             return Outcome(problem.message, refused=isinstance(problem, NotAllowedThere))
         except httpx2.ConnectError as problem:
-            return Outcome(_short(f"no connection: {problem}"))
+            return Outcome("no connection", said=_short(blotted(str(problem), url)))
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ssl.SSLError) as problem:
-            return Outcome(_short(str(problem) or type(problem).__name__))
+            said = str(problem) or type(problem).__name__
+            return Outcome("no answer that is HTTP", said=_short(blotted(said, url)))
 
     async def close(self) -> None:
         if self._client is not None:
@@ -93,7 +111,7 @@ class Post:
         )
         response = await client.send(request, stream=True)
         try:
-            return await _outcome(response)
+            return await _outcome(response, url)
         finally:
             await response.aclose()
 
@@ -114,14 +132,27 @@ class Post:
         return self._client
 
 
-async def _outcome(response: httpx2.Response) -> Outcome:
+async def _outcome(response: httpx2.Response, url: str) -> Outcome:
     status = response.status_code
     if response.is_success:
         return Outcome(str(status), arrived=True)
-    said = await _beginning(response)
-    text = _short(f"{status}: {said}" if said else str(status))
+    said = _short(blotted(await _beginning(response), url))
     refused = 300 <= status < 500 and status not in ASKS_TO_COME_BACK
-    return Outcome(text, refused=refused, come_back_s=_seconds(response.headers.get("retry-after", "")))
+    come_back_s = _seconds(response.headers.get("retry-after", ""))
+    return Outcome(str(status), refused=refused, come_back_s=come_back_s, said=said)
+
+
+def blotted(said: str, url: str) -> str:
+    """Without what of the address is behind its host: many servers repeat what they were asked (`Cannot POST /…`). Whole,
+    and in parts, since it may be quoted, escaped or decoded there."""
+    parts = urlsplit(url)
+    asked = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    pieces = [
+        piece for text in (asked, unquote(asked), unquote_plus(asked)) for piece in re.split(r"[/?&=]", text)
+    ]
+    secrets = {asked, parts.path, *(piece for piece in pieces if len(piece) >= SHORTEST_SECRET)} - {"", "/"}
+    longest_first = sorted(secrets, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)), "…", said, flags=re.I) if secrets else said
 
 
 async def _beginning(response: httpx2.Response) -> str:
