@@ -53,6 +53,15 @@ def test_a_selector_that_nothing_matches_is_refused(sh: Shell, tmp_path: Path) -
     assert "matches 0 registered machines" in (tmp_path / "all.xml").read_text()
 
 
+def test_a_selector_that_is_none_is_no_outage(sh: Shell, tmp_path: Path) -> None:
+    """Whoever wrote it has to mend it: 2, with the place, and a result that says so. The same for whatever takes one."""
+    result = sh(f"run --on 'bad((' --out {tmp_path} -- true")
+    assert result.exit_code == 2 and "bad((" in result.stderr
+    assert json.loads((tmp_path / "result.json").read_text())["ending"] == "asked for wrongly"
+    for line in ("exec 'bad((' -- true", "cp 'bad((:x' .", "ssh 'bad(('", "lock 'bad(('", "wait 'bad(('"):
+        assert sh(line).exit_code == 2, line
+
+
 def test_a_service_that_is_away_is_our_fault_and_not_the_commands(
     sh: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,7 +80,7 @@ def test_without_the_extra_it_says_what_to_install(sh: Shell, monkeypatch: pytes
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "asyncssh", None)
     result = sh("run --on pi-1 -- true")
-    assert result.exit_code == 125
+    assert result.exit_code == 2
     assert "needs asyncssh" in result.stderr and "pip install 'pi-cluster-service[run]'" in result.stderr
 
 

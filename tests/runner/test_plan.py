@@ -60,6 +60,7 @@ def test_what_is_not_here_is_said_before_anybody_waits(text: str) -> None:
         (LeaseLost(), Ending.LOST, 75),
         (Held(), Ending.REFUSED, 75),
         (Unsatisfiable(), Ending.REFUSED, 75),
+        (Malformed(), Ending.MALFORMED, 2),
         (Unavailable(), Ending.ERROR, 125),
         (NotReached(), Ending.ERROR, 125),
         (PiclusterError(), Ending.ERROR, 125),

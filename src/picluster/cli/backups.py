@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from picluster.cli.common import of_pool, talk
-from picluster.errors import Conflict, Malformed, PiclusterError
+from picluster.cli.common import extra, of_pool, talk
+from picluster.errors import Conflict, PiclusterError
 
 if TYPE_CHECKING:
     from picluster.client.sync import Client
@@ -77,15 +77,10 @@ def restore_command(file: Path, data: Path | None, url: str | None, force: bool)
 
     Leases that were live in it go on. Nothing is granted until its board was heard from again.
     """
-    try:
+    with extra("server", "Restoring"):
         from picluster.server.settings import Settings
         from picluster.store import backup_file
         from picluster.store.tables import RULES_VERSION
-    except ImportError as missing:
-        raise Malformed(
-            f"Restoring needs {missing.name}, which is not installed.",
-            "pip install 'pi-cluster-service[server]'",
-        ) from None
     header = backup_file.check(file, RULES_VERSION)
     given = {"data": data, "url": url}
     settings = Settings.load({name: value for name, value in given.items() if value is not None})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -71,6 +72,18 @@ def talk(text: str) -> None:
     from picluster.cli.output import plain
 
     print(plain(text), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def extra(name: str, doing: str) -> Iterator[None]:
+    """For the import of what comes with this extra alone. Raises `Malformed` with how to get it."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        raise Malformed(
+            f"{doing} needs {missing.name}, which is not installed.",
+            f"pip install 'pi-cluster-service[{name}]'",
+        ) from None
 
 
 # The way to the pool

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from picluster.cli.common import Duration, named, names_argument, of_pool
+from picluster.cli.common import Duration, exit_code, named, names_argument, of_pool
 from picluster.cli.output import output_options, show
-from picluster.cli.reach import COMMAND, OURS, REFUSED, TIME_OVER, WithCommand, awaited, carried
+from picluster.cli.reach import COMMAND, OURS, REFUSED, WithCommand, awaited, carried
 from picluster.errors import Held, LeaseLost, Malformed, NotFound, Refused, WaitedTooLong
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def exec_command(
 
     On machines that you have locked it runs as they are; others are leased for it, if they are free, and given back.
     Each line begins with its machine, if there are several. The exit code is the highest: a command's own, 75 when a
-    machine was somebody else's (not with --skip-held) or lost, 124 when the time was over, 125 when it was us.
+    machine was somebody else's (not with --skip-held) or lost, 124 when the time was over, 125 when it was us; and 2
+    when it was asked for wrongly.
     """
     words = ctx.meta[COMMAND]
     if not words:
@@ -145,8 +146,8 @@ async def _on_all(
 def _code(outcome: Outcome, skip_held: bool) -> int:
     if outcome.problem is None:
         return outcome.status or 0
-    if isinstance(outcome.problem, WaitedTooLong):
-        return TIME_OVER
+    if isinstance(outcome.problem, Malformed | WaitedTooLong):
+        return exit_code(outcome.problem)
     if isinstance(outcome.problem, Refused):
         return 0 if skip_held and isinstance(outcome.problem, Held) else REFUSED
     return OURS

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from picluster.cli.common import named, talk
+from picluster.cli.common import extra, named, talk
 from picluster.errors import Malformed, PiclusterError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-REFUSED, TIME_OVER, OURS = 75, 124, 125
+REFUSED, OURS = 75, 125
 """Exit codes of `exec` and `ssh` that are not the command's own: 5, as elsewhere for what is held, might be the command's."""
 
 COMMAND = "picluster.command"
@@ -72,12 +72,11 @@ def carried(work: Coroutine[Any, Any, T], stops: Sequence[str] = ("SIGINT", "SIG
         return await task
 
     try:
-        return asyncio.run(stoppable())
+        with extra("run", "Going to a board"):
+            return asyncio.run(stoppable())
     except asyncio.CancelledError:
         talk("picluster: stopped; what was locked for it is given back.")
         raise click.exceptions.Exit(128 + stopped_by) from None
-    except ModuleNotFoundError as lacking:
-        raise Malformed(f"This needs {lacking.name}.", "pip install 'pi-cluster-service[run]'") from None
     except BaseExceptionGroup as several:
         raise _first(several) from None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from picluster.cli.common import Duration, complain, complete_machines, not_empty, talk
+from picluster.cli.common import Duration, complain, complete_machines, extra, not_empty, talk
 from picluster.errors import Malformed, PiclusterError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ PUBLIC_KEYS = ("id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub")
 """Of these in ~/.ssh, the first that is there is let in when a board is held."""
 PATIENCE_S = 10.0
 """A restart of the service is outlasted; once there is a lease, its own ttl says for how long."""
-RUN_EXTRA = "pip install 'pi-cluster-service[run]'"
 OURS = 125
 """The exit code when neither the command nor the pool was at fault."""
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -101,8 +100,8 @@ def run_command(ctx: click.Context, /, url: str | None, token: str | None, quiet
     picluster run --on rack:b -n 4 --timeout 10m --junit report.xml -- 'make check | tee log'
 
     It waits its turn, copies, runs in a fresh folder, shows what is said, fetches, cleans up. The exit code is the
-    command's own (of several machines the highest), or 125 when it was us, 75 when the machines were refused or lost,
-    124 when a time was over, 1 when --require-clean was not met, 128 and the number of the signal that stopped us.
+    command's own (of several machines the highest), or 2 when it was asked for wrongly, 125 when it was us, 75 when the machines
+    were refused or lost, 124 when a time was over, 1 when --require-clean was not met, 128 and the number of the signal that stopped us.
     """
     try:
         job = _job(**asked)
@@ -160,12 +159,9 @@ def _run(job: Job, url: str | None, token: str | None, quiet: bool) -> int:
     """Carry it out; its exit code. What is wrong is said here, in a line or two."""
     import asyncio
 
-    try:
+    with extra("run", "Going to a board"):
         from picluster.cli.running import Terminal
-        from picluster.runner import report
-    except ModuleNotFoundError as missing:
-        complain(Malformed(f"Running on a board needs {missing.name}, which is not installed.", RUN_EXTRA))
-        return OURS
+        from picluster.runner import plan, report
 
     with Terminal(job, quiet) as watch:
         try:
@@ -175,7 +171,7 @@ def _run(job: Job, url: str | None, token: str | None, quiet: bool) -> int:
                 watch.ended(result)
         except PiclusterError as problem:
             complain(problem)
-            return OURS
+            return plan.exit_code(plan.ending_of(problem), ())
         except OSError as problem:
             talk(f"picluster: {problem.filename or 'output'}: {problem.strerror or problem}")
             return OURS

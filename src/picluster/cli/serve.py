@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from picluster.cli.common import extra
+
 
 @click.command("serve")
 @click.option("--host", help="Address to listen on.  [default: 0.0.0.0]")
@@ -35,14 +37,9 @@ def serve_command(**given: object) -> None:
     """
     from picluster.errors import Malformed
 
-    try:
+    with extra("server", "Serving"):
         from picluster.server.serve import run
         from picluster.server.settings import Settings
-    except ModuleNotFoundError as missing:
-        raise Malformed(
-            f"Serving needs {missing.name}, which is not installed.",
-            "pip install 'pi-cluster-service[server]'",
-        ) from None
     try:
         settings = Settings.load({name: value for name, value in given.items() if value is not None})
     except Malformed as problem:

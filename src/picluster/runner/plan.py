@@ -33,6 +33,8 @@ class Ending(StrEnum):
     LOST = "lease lost"
     STOPPED = "stopped"
     """By a signal."""
+    MALFORMED = "asked for wrongly"
+    """The pool does not understand the selector, or will not have so much."""
     ERROR = "error"
     """It was neither the command nor the pool: no connection, no room, a wrong host key."""
 
@@ -44,6 +46,7 @@ EXIT_CODES = {
     Ending.WAITED_TOO_LONG: 124,
     Ending.REFUSED: 75,
     Ending.LOST: 75,
+    Ending.MALFORMED: 2,
     Ending.ERROR: 125,
 }
 """A command that failed and a signal that stopped us bring their own."""
@@ -149,6 +152,8 @@ def ending_of(problem: PiclusterError) -> Ending:
         return Ending.WAITED_TOO_LONG
     if isinstance(problem, LeaseLost):
         return Ending.LOST
+    if isinstance(problem, Malformed):
+        return Ending.MALFORMED
     return Ending.REFUSED if isinstance(problem, Refused) else Ending.ERROR
 
 
