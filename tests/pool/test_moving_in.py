@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from picluster.errors import Held
 from picluster.pool.commands import FreeAddress, LockAddress, MoveIn, Report, UpdateAddress
 from picluster.pool.model import Machine, Mode, Presence
+from picluster.pool.policy import Policy
 from tests.pool.day import Day, actor
 
 HEARD_US = 1_600_000_000_000_000
@@ -93,3 +96,20 @@ def test_names_that_two_boards_share_are_made_different() -> None:
     day = Day()
     first, second = (moved(day, from_the_file(address)) for address in ("10.0.0.1", "10.0.1.1"))
     assert (first.name, second.name) == ("pi-1", "pi-1-2")
+
+
+def test_whoever_moves_in_judges_nothing_by_numbers_of_its_own() -> None:
+    """A pool may be served meanwhile, by another patience: what is late there is for its service to say."""
+    day = Day(Policy(offline_s=7200.0, dead_machine_s=math.inf))
+    day.board("quiet")
+    assert day.ask("ann", "lease-1", "quiet").machines == ("quiet",)
+    day.beats("quiet", silent=True)
+    day.passes(3600)
+
+    def happens(policy: Policy) -> list[str]:
+        day.policy = policy
+        _, _, happened = day.newcomer().turn([from_the_file("10.0.9.9")], day.now, day.wall_us)
+        return [event.kind for event in happened]
+
+    assert "machine.offline" in happens(Policy())
+    assert happens(Policy().unhurried()) == ["machine.imported"]

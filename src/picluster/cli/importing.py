@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from picluster.cli.common import talk
+from picluster.cli.common import extra, talk
 from picluster.errors import Malformed
 
 if TYPE_CHECKING:
@@ -38,14 +38,9 @@ def import_command(file: Path, data: Path | None, url: str | None, salvage: bool
     All of it or nothing, and as often as you like: a machine that is here already stays as it is. Nothing is granted
     until its board was heard here.
     """
-    try:
+    with extra("server", "Importing"):
         from picluster.server import old_file
         from picluster.server.settings import Settings
-    except ImportError as missing:
-        raise Malformed(
-            f"Importing needs {missing.name}, which is not installed.",
-            "pip install 'pi-cluster-service[server]'",
-        ) from None
     given = {"data": data, "url": url}
     settings = Settings.load({name: value for name, value in given.items() if value is not None})
     found = old_file.read(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
@@ -66,13 +61,13 @@ def _damaged(file: Path, found: OldFile) -> Malformed:
 
 
 def _carry_out(settings: Settings, asked: Sequence[MoveIn]) -> Outcome:
-    """In one turn: all of it or nothing."""
+    """In one turn: all of it or nothing, and nothing else. What is overdue is for the service there to say."""
     from picluster.server.serve import open_store
     from picluster.server.turn import take_turn
 
     store = open_store(settings, [])
     try:
-        return take_turn(store, None, asked, settings.policy)
+        return take_turn(store, None, asked, settings.policy.unhurried())
     finally:
         store.close()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +63,26 @@ class Policy:
     """Old-protocol updates in a row under another name: one may be a reboot into a fresh image."""
     future_us: int = 86_400_000_000
     """A fence further ahead of the wall clock than a day was not granted by any service with a working clock."""
+
+    def unhurried(self) -> Policy:
+        """The same, but by which nothing is ever late: for whoever changes a pool that a service keeps by numbers of its own.
+
+        What a holder was promised still ends when it was promised to.
+        """
+        return replace(self, **dict.fromkeys(LATENESS, math.inf))
+
+
+LATENESS = (
+    "waiting_s",
+    "confirm_s",
+    "offline_s",
+    "legacy_offline_s",
+    "dead_machine_s",
+    "clean_s",
+    "aside_s",
+    "kept_s",
+    "verdict_s",
+    "ail_s",
+    "well_s",
+)
+"""By which time alone changes something."""
