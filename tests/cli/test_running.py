@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+from dataclasses import replace
 
 import pytest
 
 from picluster.cli.running import LONGEST_LINE, Moved, Terminal
 from picluster.pool.model import Mode
+from picluster.runner.job import Part, Result
 from picluster.runner.plan import Job
-from picluster.wire import LeasedMachine
+from picluster.wire import LeaseAnswer, LeasedMachine
+from tests.runner.test_report import LEASE
 
 ONE, OTHER = (
     LeasedMachine(name, "10.0.0.1", "pi5", Mode.ENFORCED, True, (), "picluster", 22)
@@ -93,3 +97,23 @@ def test_on_a_terminal_a_copy_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatc
         seen = b""
         while b"pi-a copies build: 12 MB" not in seen:  # or this waits for ever, which pytest ends
             seen += person.read(10_000)
+
+
+@pytest.mark.parametrize(
+    ("lease", "words"),
+    [
+        (LEASE, "verdict clean."),
+        (replace(LEASE, verdict=""), "given back."),
+        (replace(LEASE, state="held", verdict=""), "could not be told; the lease runs out in 60 s."),
+    ],
+)
+def test_the_last_words_of_a_job_that_was_stopped_say_what_became_of_it(
+    capfd: pytest.CaptureFixture[str], lease: LeaseAnswer, words: str
+) -> None:
+    """Nothing of it reads as if it still ran, nor as if something were wrong with the board."""
+    shown = Shown(capfd, count=2)
+    ran = Part(ONE, None, began_us=1_000_000, ended_us=8_000_000)
+    result = Result(Job("model:pi5", "sleep 60"), lease, [ran, Part(OTHER, None)], stopped_by=signal.SIGINT)
+    shown.terminal.ended(result)
+    said = shown.talk
+    assert said.startswith("pi-a: stopped after 7 s; pi-b: not begun; ") and said.rstrip().endswith(words)

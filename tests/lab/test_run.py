@@ -207,7 +207,7 @@ def test_a_run_that_is_stopped_ends_its_command_and_gives_back(
         running.says("begun")
         running.send(number)
         done = running.end()
-    assert done.code == 128 + number and "ending the command" in done.err
+    assert done.code == 128 + number and "ending the command" in done.err and "; given back." in done.err
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["ending"], result["exit_code"], result["signal"]) == ("stopped", done.code, number)
     until(lambda: not running_on(advisory, "sleep 4321"))

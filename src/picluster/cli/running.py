@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from picluster.cli.common import complain, talk
 from picluster.cli.leases import Waiting
 from picluster.cli.output import span
-from picluster.runner.job import Result, Watch
+from picluster.runner.job import Part, Result, Watch
 from picluster.runner.keys import access_of
 from picluster.runner.plan import Ending, Job
 from picluster.runner.report import why_not_clean
@@ -169,14 +169,33 @@ def _write(stream: str, shown: bytes) -> None:
 def _summary(result: Result) -> str:
     parts = []
     for part in result.parts:
-        status = "not ended" if part.status is None else f"exit {part.status}"
         took = f" after {span((part.ended_us - part.began_us) / 1e6)}" if part.ended_us else ""
-        parts.append(f"{part.machine.name}: {'time over' if part.time_over else status}{took}")
-    reasons = ", ".join(result.lease.verdict_reasons) if result.lease else ""
-    verdict = (
-        f"verdict {result.verdict}{f' ({reasons})' if reasons else ''}" if result.held_s is None else "held"
-    )
-    return f"{'; '.join(parts)}; {verdict}."
+        parts.append(f"{part.machine.name}: {_came_to(part, result)}{took}")
+    return f"{'; '.join(parts)}; {_afterwards(result)}."
+
+
+def _came_to(part: Part, result: Result) -> str:
+    """What became of the command there."""
+    if part.time_over:
+        return "time over"
+    if part.status is not None:
+        return f"exit {part.status}"
+    if not part.began_us:
+        return "not begun"
+    return "stopped" if result.stopped_by else "no exit status"
+
+
+def _afterwards(result: Result) -> str:
+    """What became of the machines. Whoever stops a job does not wait for their verdict."""
+    if result.held_s is not None:
+        return "held"
+    assert result.lease is not None
+    if result.stopped_by and result.lease.state != "ended":
+        return f"not given back, since the service could not be told; the lease runs out in {span(result.job.ttl_s)}"
+    if result.stopped_by and not result.lease.verdict:
+        return "given back"
+    reasons = ", ".join(result.lease.verdict_reasons)
+    return f"verdict {result.verdict}{f' ({reasons})' if reasons else ''}"
 
 
 class Moved:
