@@ -46,8 +46,7 @@ resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2024-08-01' = {
   resource database 'databases@2024-08-01' = {
     name: 'picluster'
     properties: {
-      charset: 'UTF8'
-      collation: 'C.UTF-8'
+      charset: 'UTF8' // sorted as the server likes: the service asks it to sort numbers alone
     }
   }
 

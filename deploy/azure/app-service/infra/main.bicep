@@ -11,6 +11,8 @@ param location string
 
 @secure()
 @minLength(16)
+@maxLength(128)
+@description('With three of four: capitals, small letters, digits, others. Azure refuses it otherwise.')
 param databasePassword string
 
 @secure()
@@ -26,35 +28,31 @@ param sharedKey string = ''
 param siteName string = ''
 
 var token = uniqueString(subscription().id, environmentName, location)
+var group = 'rg-${environmentName}'
 var tags = {
   'azd-env-name': environmentName
 }
 
-resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
-  name: 'rg-${environmentName}'
-  location: location
-  tags: tags
-}
-
-module postgres '../../modules/postgres.bicep' = {
-  name: 'postgres'
-  scope: group
+module place '../../modules/place.bicep' = {
+  name: 'place'
   params: {
+    group: group
     name: 'picluster-${token}'
     location: location
     tags: tags
-    password: databasePassword
+    databasePassword: databasePassword
   }
 }
 
 module pool 'pool.bicep' = {
   name: 'pool'
-  scope: group
+  scope: resourceGroup(group) // made by then: the address of the database is known
   params: {
     token: token
     location: location
     tags: tags
-    databaseUrl: 'postgresql://${postgres.outputs.login}:${uriComponent(databasePassword)}@${postgres.outputs.host}/${postgres.outputs.database}?sslmode=require'
+    databaseUrl: place.outputs.databaseUrl
+    databasePassword: databasePassword
     adminToken: adminToken
     sharedKey: sharedKey
     siteName: empty(siteName) ? 'picluster-${token}' : siteName

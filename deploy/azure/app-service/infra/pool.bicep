@@ -5,8 +5,10 @@ param location string
 param tags object
 param siteName string
 
-@secure()
 param databaseUrl string
+
+@secure()
+param databasePassword string
 
 @secure()
 param adminToken string
@@ -24,6 +26,7 @@ param instances int = 1
 
 var settings = {
   PICLUSTER_DATABASE_URL: databaseUrl
+  PGPASSWORD: databasePassword
   PICLUSTER_ADMIN_TOKEN: adminToken
   PICLUSTER_LOG_FORMAT: 'json'
   PICLUSTER_TRUSTED_PROXIES: '10.0.0.0/8,100.64.0.0/10,169.254.0.0/16,172.16.0.0/12'

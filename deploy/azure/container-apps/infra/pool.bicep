@@ -5,8 +5,10 @@ param location string
 param tags object
 param image string
 
-@secure()
 param databaseUrl string
+
+@secure()
+param databasePassword string
 
 @secure()
 param adminToken string
@@ -24,7 +26,11 @@ var pullRole = '7f951dda-4ed3-4680-a7ca-43fe172d538d' // AcrPull
 var settings = [
   {
     name: 'PICLUSTER_DATABASE_URL'
-    secretRef: 'database-url'
+    value: databaseUrl
+  }
+  {
+    name: 'PGPASSWORD'
+    secretRef: 'database-password'
   }
   {
     name: 'PICLUSTER_ADMIN_TOKEN'
@@ -162,8 +168,8 @@ resource app 'Microsoft.App/containerApps@2024-03-01' = {
       ]
       secrets: concat([
         {
-          name: 'database-url'
-          value: databaseUrl
+          name: 'database-password'
+          value: databasePassword
         }
         {
           name: 'admin-token'
