@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 from ruamel.yaml import YAML
 
-from picluster.errors import Conflict, NotFound, PiclusterError
+from picluster.errors import ENDINGS, Conflict, NotFound, PiclusterError
 from picluster.pool.model import Event, Lease, LeaseState, Machine, PoolState, Webhook
 from picluster.server.coordinator import Coordinator
 from picluster.server.figures import MOST_MODELS, Figures
@@ -141,6 +141,35 @@ def test_what_is_counted_has_an_end(metrics: Metrics) -> None:
     assert found['picluster_leases_ended_total{why="other"}'] == most
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f'turn_failures_total{{reason="{reason}"}}' for reason in ("unavailable", "disk_full", "broken")),
+        *(f'leases_ended_total{{why="{why}"}}' for why in (*ENDINGS, "other")),
+        *(f'webhook_events_total{{outcome="{outcome}"}}' for outcome in ("delivered", "failed", "given_up")),
+        *(f'beats_total{{protocol="{protocol}"}}' for protocol in ("v1", "legacy")),
+        *(f'events_total{{kind="{kind}"}}' for kind in ("machine.offline", "machine.quarantined")),
+        'errors_total{code="error"}',
+    ],
+)
+def test_what_may_be_counted_is_told_as_nothing_before(metrics: Metrics, line: str) -> None:
+    """To Prometheus a counter that is born at 1 has not grown: an alert would miss the first, and often only, one."""
+    assert told(metrics)[f"picluster_{line}"] == 0
+
+
+def test_whatever_has_a_word_in_the_sources_is_told_from_the_start(metrics: Metrics) -> None:
+    sources = "".join(file.read_text() for file in (ROOT / "src/picluster/server").rglob("*.py"))
+    words = re.findall(r'turn_failed\("(\w+)"\)|beats\.labels\("(\w+)"\)', sources)
+    assert len(words) == 5
+    known = "".join(told(metrics))
+    assert [word for pair in words for word in pair if word and f'"{word}"' not in known] == []
+
+
+def test_nothing_is_told_that_is_not_documented(metrics: Metrics) -> None:
+    """The library would add to each counter when it was made."""
+    assert [name for name in told(metrics) if "_created" in name] == []
+
+
 def test_errors_are_counted_by_their_code(metrics: Metrics) -> None:
     for error in (NotFound(), NotFound(), Conflict()):
         metrics.error(error)
@@ -171,6 +200,30 @@ def test_a_service_counts_what_happens_in_it(api: Api, board: Board) -> None:
     assert grew('picluster_errors_total{code="not_authenticated"}') == 1
     assert grew('picluster_machines{model="unknown",state="free"}') == 0
     assert after["picluster_last_turn_age_seconds"] < 10
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent", "status"),
+    [
+        ("PUT", "/healthz", b"", 405),
+        ("PUT", "/api/v1/leases/x", b"\xff", 400),
+        ("PUT", "/api/v1/leases/x", b" " * 70_000, 413),
+        ("POST", "/api/lock", b" " * 70_000, 413),
+        ("POST", "/api/lock", b"[1]", 400),
+    ],
+)
+def test_an_error_is_counted_whoever_finds_it(
+    api: Api, method: str, path: str, sent: bytes, status: int
+) -> None:
+    """Our own code, the web framework, or what stands before both."""
+
+    def counted() -> float:
+        found = numbers(api.get("/metrics", "").text)
+        return sum(value for name, value in found.items() if name.startswith("picluster_errors_total"))
+
+    before = counted()
+    answer = api.send(method, path, content=sent, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, counted() - before) == (status, 1)
 
 
 # Documented, drawn, alarmed on

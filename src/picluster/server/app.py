@@ -190,6 +190,7 @@ class Front:
 
     def __init__(self, api: ASGIApp, context: Context) -> None:
         self._api = api
+        self._metrics = context.metrics
         self._beats = Beats(context)
         self._hot: dict[tuple[str, str], Hot] = {}
         self._read_list: Hot | None = None
@@ -234,7 +235,9 @@ class Front:
         length = header(scope, b"content-length")
         program = scope["path"].startswith(API)
         if program and length.isdecimal() and int(length) > LARGEST_BODY:
-            await send_error(send, BodyTooLarge(hint=f"At most {LARGEST_BODY} bytes are read."))
+            error = BodyTooLarge(hint=f"At most {LARGEST_BODY} bytes are read.")
+            self._metrics.error(error)
+            await send_error(send, error)
             return
         await self._api(scope, limited, send)
 
@@ -305,8 +308,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code == BodyTooLarge.status:
         return _answer(request, BodyTooLarge(hint=f"At most {LARGEST_BODY} bytes are read."))
     if error.status_code == 400:  # FastAPI's only one: what `json` cannot even say where to find
-        return _response(Malformed(f"body: {NO_OBJECT}", fields={"body": NO_OBJECT}))
-    response = _response(Malformed(str(error.detail)))
+        return _answer(request, Malformed(f"body: {NO_OBJECT}", fields={"body": NO_OBJECT}))
+    response = _answer(request, Malformed(str(error.detail)))
     response.status_code = error.status_code
     response.headers.update(error.headers or {})
     return response

@@ -87,6 +87,7 @@ class LegacyDoor:
             try:
                 said = _object(await read_body(receive))
             except PiclusterError as error:
+                self._context.metrics.error(error)
                 await send_json(send, encode({"error": error.message}), error.status)
                 return
             if not self._context.gate.shared_key_fits(said.get("ApiKey"), client_address(scope)):

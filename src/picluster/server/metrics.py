@@ -6,12 +6,23 @@ What the pool is like now is read when somebody asks, in `figures.py`. All of it
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from picluster.errors import ENDINGS, PiclusterError
 from picluster.pool.model import Event, Lease, LeaseState, Row
+from picluster.server.sentences import SENTENCES
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of when it was first counted, which nobody asks for
 
 TURN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -22,6 +33,14 @@ MOST_KINDS = 100
 """Kinds of events, codes of errors: ours, and far fewer. What would be more is counted as `other`."""
 
 OTHER = "other"
+
+REASONS = ("unavailable", "disk_full", "broken")
+"""Why a turn did not come about."""
+
+PROTOCOLS = ("v1", "legacy")
+
+OUTCOMES = ("delivered", "failed", "given_up")
+"""Of what webhooks are told."""
 
 
 class Metrics:
@@ -35,26 +54,36 @@ class Metrics:
         )
         self._batch = self._histogram("turn_commands", "Commands that shared a turn", BATCH_BUCKETS)
         self._failures = self._counter(
-            "turn_failures", "Turns that did not come about: unavailable, disk_full or broken", "reason"
+            "turn_failures",
+            "Turns that did not come about: unavailable, disk_full or broken",
+            "reason",
+            REASONS,
         )
         self._waits = self._histogram(
             "wait_seconds", "From asking for machines to the grant, of leases granted", WAIT_BUCKETS_S
         )
-        self._events = _Bounded(self._counter("events", "What happened, by kind of event", "kind"))
-        self._ended = _Bounded(self._counter("leases_ended", "Leases that ended, by why", "why"))
+        self._events = _Bounded(self._counter("events", "What happened, by kind of event", "kind"), SENTENCES)
+        self._ended = self._counter("leases_ended", "Leases that ended, by why", "why", (*ENDINGS, OTHER))
         self._errors = _Bounded(
-            self._counter("errors", "Requests answered with an error, by its code", "code")
+            self._counter("errors", "Requests answered with an error, by its code", "code"),
+            [PiclusterError.code],
         )
-        self.beats = self._counter("beats", "Beats answered, by protocol", "protocol")
+        self.beats = self._counter("beats", "Beats answered, by protocol", "protocol", PROTOCOLS)
         self.webhooks = self._counter(
             "webhook_events",
             "Events that webhooks were told, by what came of it: delivered, failed (at each attempt), given_up",
             "outcome",
+            OUTCOMES,
         )
         self.streams = Gauge("picluster_streams", "Open event streams", registry=self.registry)
 
-    def _counter(self, name: str, about: str, label: str) -> Counter:
-        return Counter(f"picluster_{name}", about, [label], registry=self.registry)
+    def _counter(self, name: str, about: str, label: str, known: Iterable[str] = ()) -> Counter:
+        """With a series for each word that is known, at 0: what is born at 1 has not grown to Prometheus, and an alert on
+        its growth would miss the first one of each process."""
+        counter = Counter(f"picluster_{name}", about, [label], registry=self.registry)
+        for word in known:
+            counter.labels(word)
+        return counter
 
     def _histogram(self, name: str, about: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(f"picluster_{name}", about, buckets=buckets, registry=self.registry)
@@ -75,7 +104,7 @@ class Metrics:
         if "lease.ended" in counts:
             ended = {event.lease: event.detail.get("why") for event in events if event.kind == "lease.ended"}
             for why in ended.values():
-                self._ended.of(why if why in ENDINGS else OTHER).inc()
+                self._ended.labels(why if why in ENDINGS else OTHER).inc()
         if "lease.held" in counts:
             granted = {event.lease for event in events if event.kind == "lease.held"}
             for row in rows:
@@ -91,12 +120,13 @@ class Metrics:
 
 
 class _Bounded:
-    """A counter by one label, with an end to how many values that takes; found without asking the library each time."""
+    """A counter by one label, with an end to how many values that takes; found without asking the library each time. Those
+    that are `known` are told from the start."""
 
-    def __init__(self, counter: Counter, most: int = MOST_KINDS) -> None:
+    def __init__(self, counter: Counter, known: Iterable[str], most: int = MOST_KINDS) -> None:
         self._counter = counter
         self._most = most
-        self._known: dict[str, Counter] = {}
+        self._known = {value: counter.labels(value) for value in known}
 
     def of(self, value: str) -> Counter:
         """Of this value, or of `other` when there are too many already."""
