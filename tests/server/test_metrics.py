@@ -14,8 +14,9 @@ from ruamel.yaml import YAML
 
 from picluster.errors import ENDINGS, Conflict, NotFound, PiclusterError
 from picluster.pool.model import Event, Lease, LeaseState, Machine, PoolState, Webhook
+from picluster.server import words
 from picluster.server.coordinator import Coordinator
-from picluster.server.figures import MOST_MODELS, Figures
+from picluster.server.figures import MOST_MODELS, STATES, Figures
 from picluster.server.metrics import MOST_KINDS, Metrics
 from picluster.server.view import View
 from tests.server.conftest import Api, Board, fresh_lease
@@ -75,13 +76,27 @@ def test_machines_are_told_by_state_and_model(view: View, metrics: Metrics) -> N
     assert found['picluster_machines{model="unknown",state="free"}'] == 1
 
 
+def test_what_nobody_is_in_is_told_as_nothing(view: View, metrics: Metrics) -> None:
+    """Or a panel would say `No data` exactly when no machine is free; of an empty pool, too."""
+    view.publish([Machine("m", "i", "a", facts={"model": "pi5"}, seen_epoch=1)], PoolState(revision=1), ())
+    found = told(metrics)
+    assert [found[f'picluster_machines{{model="pi5",state="{state}"}}'] for state in STATES] == [1, *[0] * 8]
+    view.publish([], PoolState(revision=2), (), reloaded=True)
+    assert told(metrics)['picluster_machines{model="other",state="free"}'] == 0
+
+
+def test_every_state_of_a_machine_is_told() -> None:
+    """Those that the pages have, but for what is somebody's view of one: mine, and joining."""
+    assert {*STATES} == {*words.STATES} - {"mine", "joining"}
+
+
 def test_models_that_boards_make_up_have_an_end(view: View, metrics: Metrics) -> None:
     """The most frequent keep their names, whatever a board calls itself; and no machine is missing."""
     models = ["pi5"] * 50 + [f"made-up-{number:03}" + "x" * 500 for number in range(200)]
     rows = [Machine(f"m{n}", f"i{n}", f"a{n}", facts={"model": model}) for n, model in enumerate(models)]
     view.publish(rows, PoolState(revision=1), ())
     found = {name: value for name, value in told(metrics).items() if name.startswith("picluster_machines")}
-    assert len(found) == MOST_MODELS + 1 and sum(found.values()) == 250
+    assert len(found) == (MOST_MODELS + 1) * len(STATES) and sum(found.values()) == 250
     assert any('model="pi5"' in name for name in found) and max(map(len, found)) < 120
 
 
@@ -289,8 +304,8 @@ def test_what_is_asked_for_exists(busy: Metrics, where: str, query: str) -> None
 def test_what_is_compared_with_is_a_word_that_there_is() -> None:
     """A misspelt state would be an alert that never comes."""
     for where, query in queries():
-        for words in re.findall(r"(?:state|why|kind|code|reason)=~?\"([^\"]+)\"", query):
-            for word in words.split("|"):
+        for compared in re.findall(r"(?:state|why|kind|code|reason)=~?\"([^\"]+)\"", query):
+            for word in compared.split("|"):
                 assert word in PAGE or word in WORDS, (where, word)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import product
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from picluster import __version__
-from picluster.pool.explain import state_of
+from picluster.pool.explain import CLEANING, FREE, LOCKED, OFFLINE, SET_ASIDE, state_of
+from picluster.pool.model import Service
 from picluster.server.coordinator import Coordinator
 from picluster.server.metrics import OTHER, most_common
 from picluster.server.view import View
@@ -19,6 +21,12 @@ MOST_MODELS = 20
 """Models with a label of their own. They are what boards say, so there could be any number; the rarer ones are `other`."""
 
 LONGEST_MODEL = 40
+
+STATES = (
+    *(FREE, LOCKED, CLEANING, SET_ASIDE, OFFLINE),
+    *(service.value for service in Service if service is not Service.IN_SERVICE),
+)
+"""All that `state_of` says."""
 
 Family = Mapping[tuple[str, ...], float]
 """Values by their labels."""
@@ -54,6 +62,7 @@ class Figures(Collector):
         )
 
     def _machines(self) -> Family:
+        """In each state of each model, also where it is none: nothing that is free is a number."""
         roster = self._view.roster
         found = Counter(
             (state_of(roster, machine), str(machine.facts.get("model") or "unknown"))
@@ -63,9 +72,11 @@ class Figures(Collector):
         for (_, model), count in found.items():
             models[model] += count
         named = most_common(models.items(), MOST_MODELS)
-        bounded: Counter[tuple[str, ...]] = Counter()
+        labels = {model: shown(model, LONGEST_MODEL) if model in named else OTHER for model in models}
+        bounded: dict[tuple[str, ...], float]
+        bounded = dict.fromkeys(product(STATES, {*labels.values()} or {OTHER}), 0)
         for (state, model), count in found.items():
-            bounded[state, shown(model, LONGEST_MODEL) if model in named else OTHER] += count
+            bounded[state, labels[model]] += count
         return bounded
 
     def _leases(self) -> Iterator[GaugeMetricFamily]:

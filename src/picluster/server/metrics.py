@@ -22,7 +22,8 @@ from picluster.errors import ENDINGS, PiclusterError
 from picluster.pool.model import Event, Lease, LeaseState, Row
 from picluster.server.sentences import SENTENCES
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of when it was first counted, which nobody asks for
+# Or each would have a second series, which nobody asks for: since when it is counted.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 TURN_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
