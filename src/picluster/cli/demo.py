@@ -15,18 +15,19 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 1337
 
-ADMIN, OTHER = "admin", "eve"
-"""The two people as whom one tries it."""
+VISITOR, OTHER = "visitor", "eve"
+"""The two people as whom one tries it, where the first has no name of their own."""
 
 
 @click.command("demo")
+@click.option("--host", help="Address to listen on; 0.0.0.0 lets others in.  [default: this computer alone]")
 @click.option(
     "--port",
     type=click.IntRange(1, 65_535),
     help="Port of the service; PORT is honoured.  [default: 1337, or a free one]",
 )
 @click.option("--quiet", is_flag=True, help="Do not tell what happens.")
-def demo_command(port: int | None, quiet: bool) -> None:
+def demo_command(host: str | None, port: int | None, quiet: bool) -> None:
     """Start a service with eight simulated boards and people who use them. Ctrl-C ends it, and nothing is left.
 
     \b
@@ -35,11 +36,12 @@ def demo_command(port: int | None, quiet: bool) -> None:
     """
     import asyncio
 
-    from picluster.demo.lab import free_port, service
+    from picluster.demo.lab import LOOPBACK, free_port, service
 
-    chosen = port or _port_of_environment()
-    with service(chosen or free_port(DEFAULT_PORT)) as lab:
-        asyncio.run(_demonstrate(lab, quiet))
+    place = host or LOOPBACK
+    chosen = port or _port_of_environment() or free_port(DEFAULT_PORT, place)
+    with service(chosen, place) as lab:
+        asyncio.run(_demonstrate(lab, place, quiet))
 
 
 def _port_of_environment() -> int:
@@ -49,7 +51,7 @@ def _port_of_environment() -> int:
     return int(text) if text else 0
 
 
-async def _demonstrate(lab: Lab, quiet: bool) -> None:
+async def _demonstrate(lab: Lab, place: str, quiet: bool) -> None:
     import asyncio
     import signal
 
@@ -60,7 +62,7 @@ async def _demonstrate(lab: Lab, quiet: bool) -> None:
     loop.add_signal_handler(signal.SIGTERM, this.cancel)
     await ready(lab)
     yours = await token_for(lab, own_name(), role="operator")
-    talk(_welcome(lab.url, yours, await token_for(lab, OTHER)))
+    talk(_welcome(lab.url, place, yours, await token_for(lab, OTHER)))
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(inhabit(lab))
@@ -71,23 +73,39 @@ async def _demonstrate(lab: Lab, quiet: bool) -> None:
 
 
 def own_name() -> str:
-    """Whoever runs it, as this computer calls them; somebody without a name, or with one that is taken, is the admin."""
+    """Whoever runs it, as this computer calls them; without a name of their own, or with one that reads like a role or
+    is somebody's in the demonstration, they are a visitor."""
     import getpass
 
     from picluster.demo.people import PATIENT, PEOPLE
+    from picluster.pool.model import Role
 
     try:
         name = getpass.getuser()
     except (KeyError, OSError, ImportError):
-        return ADMIN
-    taken = {person.name for person in (*PEOPLE, PATIENT)} | {OTHER, "root"}
-    return ADMIN if name in taken or not name.isidentifier() else name
+        return VISITOR
+    taken = {person.name for person in (*PEOPLE, PATIENT)} | {
+        OTHER,
+        "root",
+        *(role.name.lower() for role in Role),
+    }
+    return VISITOR if name in taken or not name.isidentifier() else name
 
 
-def _welcome(url: str, yours: str, eves: str) -> str:
+def _reach(place: str) -> str:
+    from picluster.demo.lab import EVERYWHERE, LOOPBACK
+
+    if place == LOOPBACK:
+        return "Only this computer reaches it; --host 0.0.0.0 lets others in."
+    where = "any address of this computer" if place in EVERYWHERE else place
+    return f"Whoever reaches {where} reaches it, too."
+
+
+def _welcome(url: str, place: str, yours: str, eves: str) -> str:
     return f"""
 A pool of eight simulated boards is at {url} - open it in a browser,
 and log in there with the token below to lock one.
+{_reach(place)}
 
 In another terminal:
 

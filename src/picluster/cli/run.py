@@ -100,8 +100,9 @@ def run_command(ctx: click.Context, /, url: str | None, token: str | None, quiet
     picluster run --on rack:b -n 4 --timeout 10m --junit report.xml -- 'make check | tee log'
 
     It waits its turn, copies, runs in a fresh folder, shows what is said, fetches, cleans up. The exit code is the
-    command's own (of several machines the highest), or 2 when it was asked for wrongly, 125 when it was us, 75 when the machines
-    were refused or lost, 124 when a time was over, 1 when --require-clean was not met, 128 and the number of the signal that stopped us.
+    command's own (of several machines the highest), or 2 when it was asked for wrongly, 125 when it was us, 75 when the
+    machines were refused or lost, 124 when a time was over, 1 when --require-clean was not met, 128 and the number of
+    the signal that stopped us.
     """
     try:
         job = _job(**asked)

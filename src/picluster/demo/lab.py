@@ -32,6 +32,10 @@ POLICY = {
     "SETBACKS": "1000",
 }
 
+LOOPBACK = "127.0.0.1"
+"""Where a demonstration listens: its token is on a screen, and its old protocol trusts whoever has one short key."""
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  only where that was said
+
 START_S = 30.0
 STOP_S = 5.0
 
@@ -46,16 +50,26 @@ class Lab:
     process: subprocess.Popen[bytes]
 
 
+class ServiceEnded(Unavailable):
+    """The service of the demonstration has ended by itself."""
+
+    def __init__(self, said: str, exit_code: int) -> None:
+        message, _, rest = said.strip().removeprefix("picluster: ").partition("\n")
+        super().__init__(message, " ".join(rest.split()))
+        self.exit_code = max(exit_code, 1)  # a signal that ended it is below zero
+        """The service's own: what keeps it from starting is the same with a demonstration around it."""
+
+
 @contextmanager
-def service(port: int) -> Iterator[Lab]:
-    """A service for the time of the block, stopped and forgotten after it. Raises `Unavailable` with what it said."""
+def service(port: int, host: str = LOOPBACK) -> Iterator[Lab]:
+    """A service for the time of the block, stopped and forgotten after it. Raises `ServiceEnded` with what it said."""
     key, admin_token = secrets.token_hex(8), secrets.token_hex(16)
     settings = {"RPI_APIKEY": key, "PICLUSTER_ADMIN_TOKEN": admin_token, "PICLUSTER_BEAT_S": str(BEAT_S)}
     settings |= {f"PICLUSTER_POLICY__{name}": value for name, value in POLICY.items()}
     settings |= {"PICLUSTER_PULSE_S": "1", "PICLUSTER_LOG_LEVEL": "error"}
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PICLUSTER_", "RPI_"))}
     with tempfile.TemporaryDirectory(prefix="picluster-demo-") as folder, _said(folder) as said:
-        command = [sys.executable, "-m", "picluster", "serve", "--port", str(port)]
+        command = [sys.executable, "-m", "picluster", "serve", "--host", host, "--port", str(port)]
         process = subprocess.Popen(
             [*command, "--data", f"{folder}/data"],
             env={**kept, **settings},
@@ -63,10 +77,10 @@ def service(port: int) -> Iterator[Lab]:
             start_new_session=True,
         )
         try:
-            yield Lab(f"http://localhost:{port}", key, admin_token, process)
+            yield Lab(_address(host, port), key, admin_token, process)
         except PiclusterError:
             if process.poll() is not None:
-                raise Unavailable(Path(folder, "said").read_text().strip() or "The service ended.") from None
+                raise ServiceEnded(Path(folder, "said").read_text(), process.returncode) from None
             raise
         finally:
             process.send_signal(signal.SIGTERM)
@@ -77,23 +91,30 @@ def service(port: int) -> Iterator[Lab]:
                 process.wait()
 
 
+def _address(host: str, port: int) -> str:
+    """As this computer reaches it."""
+    if host in (LOOPBACK, *EVERYWHERE):
+        return f"http://localhost:{port}"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 @contextmanager
 def _said(folder: str) -> Iterator[int]:
     with open(Path(folder, "said"), "wb") as file:
         yield file.fileno()
 
 
-def free_port(wanted: int) -> int:
-    """The wanted port if nobody listens there, else any."""
+def free_port(wanted: int, host: str = LOOPBACK) -> int:
+    """The wanted port if nobody listens there, else any. Raises `Unavailable` for an address that is not ours."""
     for port in (wanted, 0):
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("0.0.0.0", port))  # noqa: S104  where the service will listen
+                probe.bind((host, port))
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise Unavailable("No port is free.")
+    raise Unavailable(f"No port of {host} is free.", "Is that an address of this computer?")
 
 
 async def ready(lab: Lab) -> None:
