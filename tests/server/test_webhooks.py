@@ -255,7 +255,8 @@ def test_a_webhook_has_a_life(api: Api, there: Receiver) -> None:
     assert api.post("webhooks", asked | {"name": "room"}).status_code == 409
     changed = api.patch("webhooks/ROOM", {"notices": list(reversed(_all(api)))}).json()
     assert changed["notices"] == []  # all that there is, and what there will be
-    assert api.delete("webhooks/room").json()["name"] == "Room"
+    forgotten = api.delete("webhooks/room").json()
+    assert (forgotten["name"], forgotten["host"], forgotten["secret"]) == ("Room", there.url, None)
     assert api.delete("webhooks/room").status_code == 404
     everything = api.get("webhooks").text + api.get("history?limit=1000").text
     assert "hidden" not in everything and answer["secret"] not in everything

@@ -76,11 +76,11 @@ def _pauses(webhook: Webhook, paused: bool, revision: int) -> tuple[Pause, ...]:
 
 
 def forget(ledger: Ledger, ask: ForgetWebhook) -> Webhook:
-    """It is gone, with whatever it has not been told yet."""
+    """It is gone, with whatever it has not been told yet. The answer is what it was: the row has lost its address."""
     old = _existing(ledger, ask.name)
-    webhook = ledger.save(replace(old, url="", secret="", deleted=True, deleted_s=ledger.now))
+    ledger.save(replace(old, url="", secret="", deleted=True, deleted_s=ledger.now))
     _note(ledger, "webhook.deleted", ask.by, old)
-    return webhook
+    return old
 
 
 def note_test(ledger: Ledger, ask: NoteTest) -> Webhook:
