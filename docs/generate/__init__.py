@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from docs.generate import commands, errors, events, http, settings
+from docs.generate import commands, errors, events, http, metrics, settings
 
 FOLDER = Path(__file__).parent.parent
 
@@ -19,5 +19,6 @@ PAGES: dict[Path, Callable[[], str]] = {
     FOLDER / "reference/http.md": http.page,
     FOLDER / "reference/errors.md": errors.page,
     FOLDER / "reference/events.md": events.page,
+    FOLDER / "reference/metrics.md": metrics.page,
 }
 """Where each is, and what it is to be."""

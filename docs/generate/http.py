@@ -39,7 +39,7 @@ BESIDES = {
     "GET /docs": "the same, to try",
     "GET /healthz": "the process lives",
     "GET /readyz": "a turn succeeded lately; else 503",
-    "GET /metrics": "for Prometheus: [metrics](../metrics.md)",
+    "GET /metrics": "for Prometheus: [metrics](metrics.md)",
     "GET /install.sh": "what makes a board join: [add a board](../join.md)",
     "GET /picluster-agent.pyz": "the agent as one file",
     "GET /api": "the first service's list; with `?id=ADDRESS` one machine",

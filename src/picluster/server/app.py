@@ -28,7 +28,7 @@ from picluster.server.access.gate import Gate
 from picluster.server.context import Context
 from picluster.server.coordinator import Coordinator
 from picluster.server.downloads import router as downloads
-from picluster.server.figures import Figures
+from picluster.server.figures import OfThePool, OfTheProcess
 from picluster.server.http import (
     LARGEST_BODY,
     BodyTooLarge,
@@ -37,6 +37,7 @@ from picluster.server.http import (
     error_headers,
     header,
     send_error,
+    without_body,
 )
 from picluster.server.legacy import LegacyDoor
 from picluster.server.metrics import Metrics
@@ -77,7 +78,8 @@ class Service:
             store, view, settings.policy, pulse_s=settings.pulse_s, metrics=metrics, shared=shared
         )
         self.context = Context(settings, store, view, coordinator, None, metrics)  # type: ignore[arg-type]
-        metrics.registry.register(Figures(view, coordinator))
+        for figures in (OfThePool(view), OfTheProcess(coordinator)):
+            metrics.registry.register(figures)
         self.context.power = power or Power()
         self.context.gate = Gate(view, settings.api_key, self.context.wall_us)
         self.context.dashboard = dashboard(self.context)
@@ -203,6 +205,9 @@ class Front:
             await self._api(scope, receive, send)
             return
         method, path = scope["method"], scope["path"]
+        if method == "HEAD":
+            await without_body(self, scope, receive, send)
+            return
         hot = self._hot.get((method, path))
         if hot is not None:
             await hot(scope, receive, send)

@@ -1,4 +1,7 @@
-"""What the pool is like now, for Prometheus, read from the view when somebody asks. Equal at every replica."""
+"""What the pool and this process are like now, for Prometheus, read when somebody asks.
+
+What each number is stands beside it here, and from there in docs/reference/metrics.md.
+"""
 
 from __future__ import annotations
 
@@ -32,34 +35,29 @@ Family = Mapping[tuple[str, ...], float]
 """Values by their labels."""
 
 
-class Figures(Collector):
-    """Of one service."""
+class OfThePool(Collector):
+    """From the view, and so equal at every replica."""
 
-    def __init__(self, view: View, coordinator: Coordinator) -> None:
+    def __init__(self, view: View) -> None:
         self._view = view
-        self._coordinator = coordinator
 
     def describe(self) -> list[GaugeMetricFamily]:
         """Nothing, so that nothing is read before somebody asks."""
         return []
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        yield _gauge("info", "1, with the version that serves", {(__version__,): 1}, "version")
-        yield _gauge("machines", "Machines by state and model", self._machines(), "state", "model")
+        roster = self._view.roster
+        yield _gauge(
+            "machines",
+            f"Machines by state, as in `picluster list`, and model. The {MOST_MODELS} most frequent models have a label of "
+            f"their own, the rest is `{OTHER}`",
+            self._machines(),
+            *("state", "model"),
+        )
         yield from self._leases()
-        yield _gauge("webhooks", "Webhooks by how it goes: well, failing, paused", self._webhooks(), "state")
-        yield _gauge("people", "Accounts", {(): len(self._view.roster.people)})
-        yield _gauge(
-            "epoch", "Raised each time that history may have gone back", {(): self._view.roster.epoch}
-        )
-        yield _gauge(
-            "last_turn_age_seconds", "Since a turn succeeded here", {(): self._coordinator.last_turn_age_s()}
-        )
-        yield _gauge(
-            "short_of_space",
-            "1 while the disk is full and nothing is granted",
-            {(): self._coordinator.short_of_space},
-        )
+        yield _gauge("webhooks", "Webhooks by how it goes", self._webhooks(), "state")
+        yield _gauge("people", "Accounts", {(): len(roster.people)})
+        yield _gauge("epoch", "Raised each time that history may have gone back", {(): roster.epoch})
 
     def _machines(self) -> Family:
         """In each state of each model, also where it is none: nothing that is free is a number."""
@@ -91,7 +89,7 @@ class Figures(Collector):
         )
         yield _gauge(
             "queue_crowded",
-            "1 once as many wait as the policy's `crowded` says, until half of them are left",
+            "1 once as many wait as `PICLUSTER_POLICY__CROWDED` says, until half of them are left",
             {(): self._view.state.crowded},
         )
 
@@ -101,6 +99,30 @@ class Figures(Collector):
             for one in self._view.roster.webhooks.values()
         )
         return {(state,): counts[state] for state in ("well", "failing", "paused")}
+
+
+class OfTheProcess(Collector):
+    """Which serves, and whether it can."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """Nothing, as above."""
+        return []
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        yield _gauge("info", "1, with the version that serves", {(__version__,): 1}, "version")
+        yield _gauge(
+            "last_turn_age_seconds",
+            "Since a turn succeeded here; idle pools take one every few seconds (`PICLUSTER_PULSE_S`)",
+            {(): self._coordinator.last_turn_age_s()},
+        )
+        yield _gauge(
+            "short_of_space",
+            "1 while the disk is full: leases are renewed and released, not granted",
+            {(): self._coordinator.short_of_space},
+        )
 
 
 def _gauge(name: str, about: str, values: Family, *labels: str) -> GaugeMetricFamily:

@@ -1,6 +1,7 @@
 """What the service counts of itself, for Prometheus: by this process, since it started, with bounded sets of labels.
 
-What the pool is like now is read when somebody asks, in `figures.py`. All of it is explained in docs/metrics.md.
+What the pool is like now is read when somebody asks, in `figures.py`. What each number is stands beside it here, and from
+there in docs/reference/metrics.md.
 """
 
 from __future__ import annotations
@@ -53,30 +54,39 @@ class Metrics:
         self._turns = self._histogram(
             "turn_seconds", "From asking for the lock to the commit", TURN_BUCKETS_S
         )
-        self._batch = self._histogram("turn_commands", "Commands that shared a turn", BATCH_BUCKETS)
+        self._batch = self._histogram(
+            "turn_commands", "Commands that shared a turn, and so a commit", BATCH_BUCKETS
+        )
         self._failures = self._counter(
             "turn_failures",
-            "Turns that did not come about: unavailable, disk_full or broken",
+            "Turns that did not come about: no database, no space, or a command that broke the rules' code",
             "reason",
             REASONS,
         )
         self._waits = self._histogram(
             "wait_seconds", "From asking for machines to the grant, of leases granted", WAIT_BUCKETS_S
         )
-        self._events = _Bounded(self._counter("events", "What happened, by kind of event", "kind"), SENTENCES)
-        self._ended = self._counter("leases_ended", "Leases that ended, by why", "why", (*ENDINGS, OTHER))
+        self._events = _Bounded(
+            self._counter("events", "What happened, by kind of event, as in `picluster history`", "kind"),
+            SENTENCES,
+        )
+        self._ended = self._counter(
+            "leases_ended", "Leases that ended, by why, as in the history", "why", (*ENDINGS, OTHER)
+        )
         self._errors = _Bounded(
-            self._counter("errors", "Requests answered with an error, by its code", "code"),
+            self._counter("errors", "Requests answered with an error, by the `code` in the answer", "code"),
             [PiclusterError.code],
         )
         self.beats = self._counter("beats", "Beats answered, by protocol", "protocol", PROTOCOLS)
         self.webhooks = self._counter(
             "webhook_events",
-            "Events that webhooks were told, by what came of it: delivered, failed (at each attempt), given_up",
+            "Events that webhooks were told, by what came of it; each attempt that fails counts",
             "outcome",
             OUTCOMES,
         )
-        self.streams = Gauge("picluster_streams", "Open event streams", registry=self.registry)
+        self.streams = Gauge(
+            "picluster_streams", "Open event streams: pages, and programs that follow", registry=self.registry
+        )
 
     def _counter(self, name: str, about: str, label: str, known: Iterable[str] = ()) -> Counter:
         """With a series for each word that is known, at 0: what is born at 1 has not grown to Prometheus, and an alert on
