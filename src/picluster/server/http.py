@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from picluster.errors import PiclusterError
 
@@ -67,6 +68,24 @@ def error_headers(error: PiclusterError) -> dict[str, str]:
 async def send_error(send: Send, error: PiclusterError) -> None:
     headers = [(key.lower().encode(), value.encode()) for key, value in error_headers(error).items()]
     await send_json(send, error_body(error), error.status, headers)
+
+
+async def without_body(app: Hot, scope: Scope, receive: Receive, send: Send) -> None:
+    """What HEAD asks for: the beginning of what GET would answer. The rest is not made, or a stream would never end."""
+
+    async def head(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await send(message)
+            await send({"type": "http.response.body"})
+            answering.cancel()
+
+    answering = asyncio.ensure_future(app({**scope, "method": "GET"}, receive, head))
+    try:
+        await asyncio.wait([answering])
+    finally:
+        answering.cancel()
+    if not answering.cancelled():
+        answering.result()
 
 
 def header(scope: Scope, name: bytes) -> str:

@@ -76,7 +76,7 @@ def static_url(path: str) -> str:
     return f"/static/{loaded().version}/{path}"
 
 
-@router.api_route("/static/{version}/{path:path}", methods=["GET", "HEAD"])
+@router.get("/static/{version}/{path:path}")
 async def static_file(request: Request, version: str, path: str) -> Response:
     """One file, as the browser takes it, or that it has it already."""
     file = loaded().by_path.get(path)
