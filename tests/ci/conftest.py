@@ -17,6 +17,7 @@ from tests.service import ADMIN, PATIENCE_S, ServiceProcess
 __all__ = ["all_free", "lab", "pool", "rack"]
 
 PICLUSTER = Path(sys.executable).with_name("picluster")
+PACKAGE = "/srv/my wheels/pi_cluster_service-0.1.0-py3-none-any.whl[run]"
 STAND_IN = f"""\
 #!/bin/sh
 # For `python3 -m venv DIR`: an environment whose pip writes down what it is asked for, and brings the client that is tested.
@@ -36,7 +37,7 @@ class Job:
 
     def __init__(self, system: System, folder: Path, pool: ServiceProcess, asked: dict[str, str]) -> None:
         self.system, self.folder = system, folder
-        secrets = {"PICLUSTER_URL": pool.address, "PICLUSTER_TOKEN": ADMIN}
+        secrets = {"PICLUSTER_URL": pool.address, "PICLUSTER_TOKEN": ADMIN, "PICLUSTER_PACKAGE": PACKAGE}
         self.steps = system.steps(system.template, asked, folder, secrets)
         (folder / "bin").mkdir()
         (folder / "bin/python3").write_text(STAND_IN)

@@ -31,7 +31,7 @@ def carried_out(
         "asked": dict(asked),
         "here": str(here or folder),
         "env": {
-            "PICLUSTER_URL": secrets["PICLUSTER_URL"],
+            **{name: secrets[name] for name in ("PICLUSTER_URL", "PICLUSTER_PACKAGE")},
             "WORKSPACE": str(folder),
             "WORKSPACE_TMP": str(folder / "temp"),
             "BUILD_TAG": 'jenkins-the-"nightly"-17',

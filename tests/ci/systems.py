@@ -108,6 +108,9 @@ def azure_steps(
 
 # GitHub Actions
 
+ACTION = f"{CI}/github/../..[run]"
+"""The repository that has the action, where GitHub puts all of it."""
+
 
 def github_asked(example: Path) -> dict[str, str]:
     [document] = documents(example)
@@ -131,11 +134,12 @@ def github_steps(
         "github.run_number": "17",
         "github.run_attempt": "1",
         "github.job": "pi5",
+        "inputs.package || format('{0}/../..[run]', github.action_path)": given["package"] or ACTION,
         "strategy.job-index": "0",
     }
 
     def fill(text: str) -> str:
-        return filled(text, r"\$\{\{ ([^}]+) \}\}", known)
+        return filled(text, r"\$\{\{ (.+?) \}\}", known)
 
     whens = {None: GOOD, "cancelled()": CANCELLED}
     return [
@@ -171,7 +175,7 @@ def gitlab_steps(
     def fill(value: Any) -> str:
         text = value if isinstance(value, str) else value["value"]
         text = filled(text, r"\$\[\[ inputs\.(\w+) \]\]", given)
-        return filled(text, r"\$([A-Z_]+)", known) if isinstance(value, str) else text
+        return filled(text, r"\$([A-Z_]+)", secrets | known) if isinstance(value, str) else text
 
     environment = {**secrets, **known, **{name: fill(value) for name, value in job["variables"].items()}}
     after = environment | {"CI_JOB_STATUS": "canceled"}

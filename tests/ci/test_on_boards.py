@@ -12,9 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from picluster import __version__
-from tests.ci.conftest import Job
-from tests.ci.systems import ALL, BY_NAME, CANCELLED, EXAMPLES, GOOD, Step, System, on, to_its_process
+from tests.ci.conftest import PACKAGE, Job
+from tests.ci.systems import ACTION, ALL, BY_NAME, CANCELLED, EXAMPLES, GOOD, Step, System, on, to_its_process
 from tests.lab.boards import Board
 from tests.lab.desk import live
 from tests.lab.runs import GIVEN_BACK_S, free_within, running_on
@@ -50,7 +49,7 @@ def test_the_example_is_built_tested_and_its_results_kept(
     assert report.find(".//testcase") is not None and report.find(".//failure") is None
     assert list(job.results.rglob("digits.txt"))
     [asked] = folder.rglob("asked")
-    assert asked.read_text() == f"install --quiet pi-cluster-service[run]=={__version__}\n"
+    assert asked.read_text() == f"install --quiet {ACTION if system.name == 'github' else PACKAGE}\n"
     last = pool.get("/api/v1/leases?state=ended").json()[-1]
     assert "nightly" in last["job"] or "boards" in last["job"]
 

@@ -16,9 +16,25 @@ from picluster import __version__
 from picluster.pool.model import Machine
 from picluster.server.pages.ways import ways
 from tests.ci.jenkins import carried_out, needs_groovy
-from tests.ci.systems import ALL, BY_NAME, CANCELLED, GOOD, ROOT, SYSTEMS, Step, System, documents, filled
+from tests.ci.systems import (
+    ACTION,
+    ALL,
+    BY_NAME,
+    CANCELLED,
+    GOOD,
+    ROOT,
+    SYSTEMS,
+    Step,
+    System,
+    documents,
+    filled,
+)
 
-SECRETS = {"PICLUSTER_URL": "https://lab", "PICLUSTER_TOKEN": "pc_ci_secret"}
+SECRETS = {
+    "PICLUSTER_URL": "https://lab",
+    "PICLUSTER_TOKEN": "pc_ci_secret",
+    "PICLUSTER_PACKAGE": "/srv/client.whl[run]",
+}
 SCHEMAS = [
     ("azure", "template", "vendor.azure-pipelines", ("bash:", "bahs:")),
     ("azure", "example", "vendor.azure-pipelines", ("resources:", "sources:")),
@@ -88,7 +104,7 @@ def test_nothing_is_written_into_a_script_by_the_system(system: System) -> None:
         "copy": "a",
         "fetch": "b",
         "options": "c",
-        "version": "d",
+        "package": "d",
     }
     theirs = system.steps(system.template, other, Path("/elsewhere"), SECRETS)
     assert [step.script for step in steps(system)] == [step.script for step in theirs]
@@ -123,14 +139,33 @@ def test_they_say_the_same_in_four_languages(system: System, when: str) -> None:
 
 
 @ALL
-def test_the_client_is_pinned_to_the_version_that_it_came_with(system: System) -> None:
-    """And so are the templates, wherever an example or a page uses them."""
+def test_the_client_is_what_the_lab_says_and_nothing_by_its_name_alone(system: System) -> None:
+    """The name in a public index is nobody's yet, and whoever took it would be run beside the token. The action of GitHub
+    brings the client that it came with; elsewhere a template comes alone."""
     install = steps(system)[0]
-    assert install.environment["VERSION"] == __version__
-    assert '"pi-cluster-service[run]==$VERSION"' in install.script
+    if system.name == "github":
+        assert install.environment["PACKAGE"] == ACTION
+        assert (Path(ACTION.removesuffix("[run]")) / "pyproject.toml").samefile(ROOT / "pyproject.toml")
+    else:
+        assert install.environment["PACKAGE"] == SECRETS["PICLUSTER_PACKAGE"]
+    asked = {"machines": "model:pi5", "command": "./test", "package": "other.whl[run]"}
+    other = system.steps(system.template, asked, Path("/job"), SECRETS)[0]
+    assert other.environment["PACKAGE"] == "other.whl[run]"
+    for name in (system.template, system.example):
+        assert "pi-cluster-service" not in name.read_text()
+    forgotten = {name: value for name, value in other.environment.items() if name != "PACKAGE"}
+    [line] = [line for line in install.script.splitlines() if "PACKAGE" in line]
+    done = subprocess.run(["bash", "-c", line], env=forgotten, capture_output=True, text=True)
+    assert "PACKAGE: names the client" in done.stderr
+
+
+@ALL
+def test_pages_and_examples_name_the_templates_of_this_version(system: System) -> None:
     for text in (system.example.read_text(), page(system).read_text()):
         named = re.findall(r"(?:picluster@|run@|github@|tags/|commit of )v?(\d+\.\d+\S*?)[\s,')]", text)
         assert named and set(named) == {__version__}
+    wheels = re.findall(r"pi_cluster_service-(.+?)-py3", (ROOT / "docs/ci.md").read_text())
+    assert wheels and set(wheels) == {__version__}
 
 
 @ALL
@@ -266,7 +301,7 @@ def known_words(system: System) -> set[str]:
 def test_the_pages_name_all_that_one_can_ask_for(system: System) -> None:
     """What all have is in the common table; what only one has is on its page; and no example asks for anything else."""
     words = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/ci.md").read_text(), re.MULTILINE))
-    assert words == {"machines", "command", "copy", "fetch", "options", "version"}
+    assert words == {"machines", "command", "copy", "fetch", "options", "package"}
     known = known_words(system)
     assert words <= known
     assert all(f"`{word}`" in page(system).read_text() for word in known - words)

@@ -1,14 +1,14 @@
 /**
  * A step around `picluster run`: a command on boards of the pool, its report and results kept, and nothing left locked when
- * somebody aborts. Wants PICLUSTER_URL and the secret text `picluster-token`. docs/ci-jenkins.md tells the rest.
+ * somebody aborts. Wants PICLUSTER_URL, PICLUSTER_PACKAGE and the secret text `picluster-token`. docs/ci-jenkins.md tells the rest.
  *
  *     picluster machines: 'model:pi5 tag:camera', command: './run_tests.sh', copy: 'build/', fetch: 'results/*'
  */
 def call(Map asked) {
-    def given = [copy: '', fetch: '', options: '', version: '0.1.0', credentials: 'picluster-token'] + asked
+    def given = [copy: '', fetch: '', options: '', package: env.PICLUSTER_PACKAGE ?: '', credentials: 'picluster-token'] + asked
     def settings = [
         "MACHINES=${given.machines}", "COMMAND=${given.command}", "COPY=${given.copy}", "FETCH=${given.fetch}",
-        "OPTIONS=${given.options}", "VERSION=${given.version}", "HOME_OF_CLIENT=${env.WORKSPACE_TMP}/picluster",
+        "OPTIONS=${given.options}", "PACKAGE=${given.package}", "HOME_OF_CLIENT=${env.WORKSPACE_TMP}/picluster",
         "OUT=${env.WORKSPACE}/picluster-out",
         "JOB=${env.BUILD_TAG}, ${env.STAGE_NAME} ${UUID.randomUUID()}", // cells of a matrix have their stage's name in common
     ]
@@ -18,7 +18,7 @@ def call(Map asked) {
                 sh label: 'Install picluster', script: '''
                     rm -rf "$OUT" && mkdir -p "$OUT"
                     python3 -m venv "$HOME_OF_CLIENT"
-                    "$HOME_OF_CLIENT/bin/pip" install --quiet "pi-cluster-service[run]==$VERSION"
+                    "$HOME_OF_CLIENT/bin/pip" install --quiet "${PACKAGE:?names the client that pip installs}"
                 '''
                 sh label: 'Run on boards', script: '''
                     set -euf
