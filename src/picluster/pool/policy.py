@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ class Policy:
 
         What a holder was promised still ends when it was promised to.
         """
-        return replace(self, **dict.fromkeys(LATENESS, math.inf))
+        never: dict[str, Any] = dict.fromkeys(LATENESS, math.inf)
+        return replace(self, **never)
 
 
 LATENESS = (

@@ -7,10 +7,14 @@ schema. So a new column has a server default, and what is no longer used is remo
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
 from picluster.store import StoreProblem
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 
 def migrate(connection: Connection) -> None:
@@ -19,13 +23,10 @@ def migrate(connection: Connection) -> None:
     Raises `StoreProblem` if a newer version has already migrated it.
     """
     from alembic import command
-    from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    config.attributes["connection"] = connection
+    config = history(connection)
     scripts = ScriptDirectory.from_config(config)
     present = MigrationContext.configure(connection).get_current_revision()
     if present == scripts.get_current_head():
@@ -36,3 +37,13 @@ def migrate(connection: Connection) -> None:
             hint="Upgrade this one.",
         )
     command.upgrade(config, "head")
+
+
+def history(connection: Connection) -> Config:
+    """What Alembic's commands need, to work within the transaction of this connection."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
