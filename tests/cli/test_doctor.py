@@ -81,7 +81,17 @@ def test_another_program(sh: Shell, reply: bytes) -> None:
 
 def test_tls_where_none_is_spoken(sh: Shell, pool: ServiceProcess) -> None:
     finding = found(sh, 1, PICLUSTER_URL=pool.address.replace("http:", "https:"))["address"]
-    assert finding["state"] == "wrong"
+    assert finding["state"] == "wrong" and "write http://" in finding["mend"]
+
+
+@pytest.mark.parametrize(
+    ("named", "why"), [("nowhere.pem", "No such file"), ("empty.pem", "no certificate or crl found")]
+)
+def test_authorities_that_cannot_be_read(sh: Shell, tmp_path: Path, named: str, why: str) -> None:
+    (tmp_path / "empty.pem").touch()
+    finding = found(sh, 1, PICLUSTER_URL="https://lab", SSL_CERT_FILE=str(tmp_path / named))["address"]
+    assert f"{named} cannot be read" in finding["found"] and why in finding["found"]
+    assert "SSL_CERT_FILE" in finding["mend"]
 
 
 def test_one_of_two_addresses(sh: Shell, pool: ServiceProcess) -> None:

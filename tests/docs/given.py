@@ -51,6 +51,7 @@ GIVEN = {
     "operate.md": "",
     "people.md": SERVICE + ADMIN + ANN,
     "power.md": SERVICE + ADMIN + BOARD + SWITCH,
+    "tls.md": "",
     "tutorial.md": "",
     "webhooks.md": SERVICE + ADMIN,
 }

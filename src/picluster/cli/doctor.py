@@ -14,7 +14,7 @@ import click
 
 from picluster import __version__
 from picluster.cli.output import output_options, show
-from picluster.errors import NotAllowed, NotAuthenticated, PiclusterError, Unavailable
+from picluster.errors import Malformed, NotAllowed, NotAuthenticated, PiclusterError, Unavailable
 
 if TYPE_CHECKING:
     from picluster.client.sync import Client
@@ -106,10 +106,9 @@ def examine(url: str | None, token: str | None) -> Findings:
         return
     reachable = False
     for address in place.addresses:
-        with Client(address, place.token or "", place.user, patience_s=0.0) as pool:
-            finding = _address(pool)
-            reachable = reachable or finding.state == "ok"
-            yield finding
+        finding = _address(address, place)
+        reachable = reachable or finding.state == "ok"
+        yield finding
     if reachable:
         with Client(",".join(place.addresses), place.token or "", place.user, patience_s=PATIENCE_S) as pool:
             yield from _service(pool, place)
@@ -136,10 +135,14 @@ def _installation() -> Findings:
         yield Finding("installation", "ok", f"picluster {__version__}, Python {python}")
 
 
-def _address(pool: Client) -> Finding:
-    address = pool.session.address
+def _address(address: str, place: Where) -> Finding:
+    from picluster.client.sync import Client
+
     try:
-        pool.ready()
+        with Client(address, place.token or "", place.user, patience_s=0.0) as pool:
+            pool.ready()
+    except Malformed as problem:
+        return Finding("address", "wrong", problem.message, problem.hint)
     except Unavailable as problem:
         return Finding("address", "wrong", problem.message, _how_to_reach(problem, address))
     except PiclusterError as problem:
@@ -163,7 +166,14 @@ def _how_to_reach(problem: PiclusterError, address: str) -> str:
     if "refused" in text:
         return f"Nothing listens there: start `picluster serve`, or check the port in {address}."
     if "certificate" in text:
-        return "The certificate is not trusted here: install its CA, or use the name it was made for."
+        return (
+            "The certificate is not trusted here: name its authority's file in SSL_CERT_FILE, or install it; "
+            "or use the name that the certificate was made for."
+        )
+    if "wrong_version_number" in text or "record layer" in text:
+        return f"No TLS is spoken there: write http:// in {address}, or give the service a certificate."
+    if "disconnected" in text and address.startswith("http:"):
+        return f"If the service has a certificate, write https:// in {address}."
     if " within " in text:
         return "Nobody answers: a firewall or a wrong address is usual."
     return problem.hint

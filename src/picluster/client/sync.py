@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -17,7 +18,7 @@ import httpx2
 from picluster import __version__
 from picluster.client import flows, where
 from picluster.client.flows import Answer, Flow, NoAnswer, Pause, Send, Session, Step
-from picluster.errors import LeaseLost, PiclusterError, Unavailable
+from picluster.errors import LeaseLost, Malformed, PiclusterError, Unavailable
 from picluster.wire import (
     EventAnswer,
     Explanation,
@@ -435,8 +436,25 @@ UNANSWERED = (httpx2.HTTPError, httpx2.InvalidURL, OSError, UnicodeError)
 
 
 def trust(session: Session, verify: Any) -> Any:
-    """Which certificates to trust: reading them takes longer than a whole call, and plain HTTP needs none."""
-    return verify if any(one.startswith("https:") for one in session.where.addresses) else False
+    """Which certificates to trust: reading them takes longer than a whole call, and plain HTTP needs none.
+
+    Raises `Malformed` when the file that is to say so cannot be read.
+    """
+    if not any(one.startswith("https:") for one in session.where.addresses):
+        return False
+    try:
+        return httpx2.create_ssl_context() if verify is True else verify
+    except OSError as problem:
+        raise _no_authorities(problem) from None
+
+
+def _no_authorities(problem: OSError) -> Malformed:
+    named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR") or "this system's authorities"
+    return Malformed(
+        f"{named} cannot be read: {problem.strerror}.",
+        "SSL_CERT_FILE names a PEM file with the authorities that you trust; unset, this system's count.",
+        field="SSL_CERT_FILE",
+    )
 
 
 def headers(step: Send) -> dict[bytes, bytes]:
