@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from sqlalchemy import text
@@ -279,6 +281,34 @@ def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreProblem, match="cannot be written: Not a directory") as raised:
         open_at(tmp_path / "file" / "data" / "pool.db")
     assert "folder" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("owner", "there", "hint"),
+    [
+        ("root", True, "`chown picluster {path}*`"),
+        ("root", False, "--data"),
+        ("ann", True, "`sudo -u ann picluster …`"),
+        ("ann", False, "`sudo -u ann picluster …`"),
+    ],
+)
+def test_whose_it_is_that_cannot_be_written_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str, there: bool, hint: str
+) -> None:
+    """A command that root typed leaves a file that the service cannot write: another folder would be an empty pool."""
+    path = tmp_path / "pool.db"
+    if there:
+        path.touch()
+    monkeypatch.setattr(Path, "owner", lambda self: owner if self.exists() else self.stat())
+    monkeypatch.setattr(files, "_user", lambda: "picluster")
+    monkeypatch.setattr(files.os, "open", _denied)
+    with pytest.raises(StoreProblem, match=f"{'it' if there else tmp_path} belongs to {owner}") as raised:
+        files.make_ready(path)
+    assert hint.format(path=path) in raised.value.hint
+
+
+def _denied(path: Path, *_: object) -> NoReturn:
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
 
 def test_a_reserve_is_kept_only_where_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,10 +89,39 @@ def make_ready(path: Path) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> StoreProblem:
-    return StoreProblem(
-        f"{path} cannot be written: {error.strerror}",
-        hint="Give the service a folder that it may write to, with --data.",
-    )
+    owned = _somebody_elses(path) if isinstance(error, PermissionError) else None
+    if owned is None:
+        return StoreProblem(f"{path} cannot be written: {error.strerror}", hint=_ANOTHER_FOLDER)
+    place, owner, me = owned
+    hint = f"Run this as {owner}, as in `sudo -u {owner} picluster …`; or use another folder, with --data."
+    if owner == "root":
+        files = f"{path}".removesuffix(".lock")
+        left = f"If a command of root's left it there: `chown {me} {files}*`, and run such commands as {me}."
+        hint = left if place == path else _ANOTHER_FOLDER
+    what = "it" if place == path else place
+    return StoreProblem(f"{path} cannot be written: {what} belongs to {owner}, and this is {me}", hint=hint)
+
+
+_ANOTHER_FOLDER = "Give the service a folder that it may write to, with --data."
+
+
+def _somebody_elses(path: Path) -> tuple[Path, str, str] | None:
+    """(what of it is there and may be looked at, whose it is, who asks), where there are users and it is another's."""
+    for place in (path, *path.parents):
+        try:
+            owner, me = place.owner(), _user()
+        except (KeyError, NotImplementedError):
+            return None
+        except OSError:
+            continue
+        return (place, owner, me) if owner != me else None
+    return None
+
+
+def _user() -> str:
+    import pwd
+
+    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 class OneProcess:
