@@ -45,6 +45,13 @@ def _with_accounts(pool: Pool) -> None:
     pool.call("PATCH", "people/ben", {"disabled": True})
 
 
+def _with_webhooks(pool: Pool) -> None:
+    """A program that is told of one thing, and a chat room that is paused."""
+    pool.call("POST", "webhooks", {"name": "ci", "url": "https://ci.invalid/in", "notices": ["machine.lost"]})
+    pool.call("POST", "webhooks", {"name": "lab-room", "url": "https://chat.invalid/in", "kind": "slack"})
+    pool.call("PATCH", "webhooks/lab-room", {"paused": True})
+
+
 POOLS: dict[str, tuple[Sequence[Board], Callable[[Pool], None]]] = {
     "empty": ((), _as_it_is),
     "8": (SMALL, _as_it_is),
@@ -53,6 +60,7 @@ POOLS: dict[str, tuple[Sequence[Board], Callable[[Pool], None]]] = {
     "300": (many(300), _as_it_is),
     "trouble": (TROUBLE, _as_it_is),
     "accounts": (SMALL, _with_accounts),
+    "told": (SMALL, _with_webhooks),
 }
 """Who is there, and what happens when they are."""
 
@@ -101,6 +109,7 @@ SHOTS = (
     Shot("activity-nothing", "/activity?machine=nothing", sizes=("desktop",)),
     Shot("reports", "/reports", pools=("week", "24"), sizes=tuple(SIZES)),
     Shot("reports-month", "/reports?days=30&sort=used", pools=("week",)),
+    Shot("docs", "/docs", pools=("8",), sizes=tuple(SIZES)),
     Shot("login", "/login", pools=("8",), by=""),
     Shot("setup", "/setup", pools=("empty",), by=""),
     Shot("empty-of-a-reader", "/", pools=("empty",), by="vic"),
@@ -112,8 +121,10 @@ SHOTS = (
     Shot("settings-people", "/settings/people", pools=("8", "accounts"), sizes=tuple(SIZES), by="root"),
     Shot("settings-person", "/settings/people/add", pools=("8",), by="root"),
     Shot("settings-tokens-of-all", "/settings/tokens", pools=("accounts",), by="root"),
-    Shot("settings-webhooks", "/settings/webhooks", pools=("8",), by="root"),
+    Shot("settings-webhooks", "/settings/webhooks", pools=("8", "told"), by="root"),
     Shot("settings-webhook", "/settings/webhooks/new", pools=("8",), by="root"),
+    Shot("settings-webhook-one", "/settings/webhooks/ci", pools=("told",), by="root"),
+    Shot("settings-webhook-edit", "/settings/webhooks/ci/edit", pools=("told",), by="root"),
     Shot("settings-pool", "/settings/pool", pools=("8",), by="root"),
     Shot("settings-backup", "/settings/backups", pools=("8",), by="root"),
 )

@@ -484,6 +484,8 @@ class WebhookAmendment:
     notices: tuple[str, ...] | None = None
     paused: bool | None = None
     """What happens while it is paused it is never told; what waited before is, once it is resumed."""
+    renew_secret: bool = False
+    """Sign with another secret from now on, which is in the answer and nowhere else."""
 
     def problems(self) -> Problems:
         yield from _text("url", self.url or "", LONGEST_URL)
@@ -789,7 +791,7 @@ class AttemptAnswer:
 
 @dataclass(frozen=True, slots=True)
 class WebhookAnswer:
-    """A webhook; `secret` is there once, in the answer to its making."""
+    """A webhook; `secret` is there once, in the answer that made it."""
 
     name: str
     kind: str

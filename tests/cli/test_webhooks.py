@@ -51,6 +51,29 @@ def test_a_chat_room_has_nothing_to_check(sh: Shell) -> None:
     assert made.stdout == "" and "try it: picluster webhooks test" in made.stderr
 
 
+def test_an_address_is_changed_without_being_seen(sh: Shell) -> None:
+    """From stdin, as it may be a secret; what is not said stays as it is."""
+    name = added(sh, "--notice machine.lost")
+    changed = sh(f"webhooks change {name} --address -", input="https://other.invalid/services/hidden\n")
+    assert changed.exit_code == 0 and f"picluster webhooks test {name}" in changed.stderr
+    line = next(line for line in sh("webhooks list").stdout.splitlines() if line.startswith(name))
+    assert "https://other.invalid" in line and "machine.lost" in line
+    assert sh(f"webhooks change {name} --notice everything").exit_code == 0
+    line = next(line for line in sh("webhooks list").stdout.splitlines() if line.startswith(name))
+    assert "everything" in line
+
+
+def test_a_secret_is_renewed_and_printed_once(sh: Shell) -> None:
+    renewed = sh(f"webhooks change {added(sh)} --renew-secret -q")
+    assert renewed.stdout.startswith("whsec_") and renewed.stdout.count("\n") == 1
+    assert renewed.stdout.strip() not in sh("webhooks list -o json").stdout + sh("history -o json").stdout
+
+
+def test_a_change_of_nothing_is_a_mistake(sh: Shell) -> None:
+    refused = sh(f"webhooks change {added(sh)}")
+    assert refused.exit_code == 2 and "--renew-secret" in refused.stderr
+
+
 def test_a_message_that_does_not_arrive_is_an_error(sh: Shell) -> None:
     """Here because nobody listens there."""
     assert sh(f"webhooks add deaf http://127.0.0.1:{free_port()}/ -q").exit_code == 0

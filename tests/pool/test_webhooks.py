@@ -129,6 +129,12 @@ def test_who_has_refused_the_last_message_is_not_well(day: Day) -> None:
     assert room(day).failing_since_us
 
 
+def test_what_was_changed_is_recorded_and_not_to_what(day: Day) -> None:
+    day.take(AmendWebhook(ROOT, "room", url="https://chat.example/other-hidden", secret="whsec_hidden"))
+    changed = day.record[-1]
+    assert changed.detail["changed"] == ["url", "secret"] and "hidden" not in str(changed.detail)
+
+
 def test_what_is_done_is_recorded_without_the_address(day: Day) -> None:
     """It may be a secret; its host is not."""
     day.take(AmendWebhook(ROOT, "room", paused=True))

@@ -73,6 +73,42 @@ def test_a_chat_room_is_tried_from_its_page(browser: httpx2.Client, there: Recei
     assert [message.json["text"] for message in there.received] == ["admin tries whether this arrives"] * 2
 
 
+def test_it_is_edited_in_the_same_dialog(browser: httpx2.Client, api: Api, there: Receiver) -> None:
+    """What is left out stays: its address is not shown, and need not be typed to change the rest."""
+    new(browser, "edited", f"{there.url}/secret-part", notice="machine.lost")
+    dialog = browser.get("/settings/webhooks/edited/edit").text
+    assert "secret-part" not in dialog and dialog.count(" checked") == 1
+    page = send(browser, "/settings/webhooks/edited/edit", url="", notice="machine.back")
+    assert page.url.path == "/settings/webhooks/edited" and NOTICES["machine.back"].about in page.text
+    assert "arrived: 204" in send(browser, "/settings/webhooks/edited/test").text
+    assert there.received[0].path == "/secret-part"
+    renewed = send(
+        browser,
+        "/settings/webhooks/edited/edit",
+        url=f"{there.url}/b",
+        notice="machine.back",
+        renew_secret="yes",
+    )
+    assert (
+        re.search(r"whsec_[A-Za-z0-9+/=]+", renewed.text) and renewed.headers["cache-control"] == "no-store"
+    )
+    send(browser, "/settings/webhooks/edited/test")
+    assert there.received[1].path == "/b"
+    send(browser, "/settings/webhooks/edited/remove")
+
+
+def test_what_is_wrong_with_a_change_is_said_in_the_dialog(browser: httpx2.Client, there: Receiver) -> None:
+    new(browser, "kept", there.url, kind="slack")
+    refused = send(
+        browser, "/settings/webhooks/kept/edit", url="http://10.0.0.1/secret-part", notice="queue.long"
+    )
+    assert refused.status_code == 400 and "PICLUSTER_WEBHOOK_NETWORKS" in refused.text
+    assert "secret-part" not in refused.text and refused.text.count(" checked") == 1
+    assert "new secret" not in refused.text  # a chat room has none
+    assert browser.get("/settings/webhooks/nobody/edit").status_code == 404
+    send(browser, "/settings/webhooks/kept/remove")
+
+
 def test_it_is_paused_resumed_and_removed_by_buttons(
     browser: httpx2.Client, api: Api, there: Receiver
 ) -> None:

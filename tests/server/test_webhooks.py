@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from picluster.server.webhooks.messages import signature_headers
 from picluster.server.webhooks.patience import REFUSALS
 from tests.server.conftest import ROLES, Api, Board, fresh_lease
 from tests.server.receiver import HANG, Received, Receiver, receiver
@@ -239,6 +240,17 @@ def test_a_paused_webhook_is_told_nothing_of_what_happens_meanwhile(
     assert types(there.taken) == ["machine.back"]
 
 
+def test_a_new_address_is_told_what_the_old_one_did_not_take(api: Api, there: Receiver, hook: str) -> None:
+    """Whoever rotates an address loses nothing by it."""
+    there.mood = 500
+    quarantine(api, board := api.board(), "before")
+    until(lambda: there.received)
+    with receiver() as other:
+        assert api.patch(f"webhooks/{hook}", {"url": f"{other.url}/new"}).json()["host"] == other.url
+        until(lambda: [_machine(one) for one in other.taken] == [board.name])
+        assert other.taken[0].path == "/new"
+
+
 # Over HTTP
 
 
@@ -276,6 +288,27 @@ def test_a_test_is_sent_at_once_signed_and_recorded(api: Api, there: Receiver, h
     told = [event for event in api.get("history?kind=webhook.tested").json() if hook in str(event)]
     assert [event["detail"]["outcome"] for event in told] == ["503", "204"]
     assert api.post("webhooks/nobody/test").status_code == 404
+
+
+def test_a_secret_is_renewed_and_signed_with_from_then_on(api: Api, there: Receiver) -> None:
+    first = api.post("webhooks", {"name": "renewed", "url": there.url}).json()["secret"]
+    second = api.patch("webhooks/renewed", {"renew_secret": True}).json()["secret"]
+    assert second.startswith("whsec_") and second != first
+    assert shown(api, "renewed")["secret"] is None
+    api.post("webhooks/renewed/test")
+    (message,) = there.received
+    expected = signature_headers(second, message.id, int(message.headers["webhook-timestamp"]), message.body)
+    assert message.headers["webhook-signature"] == expected["webhook-signature"]
+    (changed, *_) = api.get("history?kind=webhook.changed").json()
+    assert changed["detail"]["changed"] == ["secret"] and second not in str(changed)
+    api.delete("webhooks/renewed")
+
+
+def test_a_chat_room_has_no_secret_to_renew(api: Api, there: Receiver) -> None:
+    name = made(api, there, kind="slack")
+    refused = api.patch(f"webhooks/{name}", {"renew_secret": True})
+    assert refused.status_code == 400 and refused.json()["error"]["field"] == "renew_secret"
+    api.delete(f"webhooks/{name}")
 
 
 def test_what_a_receiver_repeats_of_its_address_is_shown_to_nobody(api: Api, there: Receiver) -> None:

@@ -30,6 +30,7 @@ def webhooks_command() -> None:
     picluster webhooks add ci https://ci.example/picluster --notice machine.lost --notice machine.back
     picluster webhooks test room
     picluster webhooks list
+    picluster webhooks change room --address -
     picluster webhooks pause room
     picluster webhooks remove room
     """
@@ -101,17 +102,62 @@ def add_webhook(
     \b
     picluster webhooks add room --kind slack - < url.txt
     """
-    url = sys.stdin.readline().strip() if address == "-" else address
-    made = pool.add_webhook(name, url, kind=kind, notices=list(notices))
+    made = pool.add_webhook(name, _typed(address), kind=kind, notices=list(notices))
+    _tell(made, output, f"The webhook {made.name} is told what happens")
+
+
+def _typed(address: str) -> str:
+    """As it is, or the first line of stdin."""
+    return sys.stdin.readline().strip() if address == "-" else address
+
+
+def _tell(made: WebhookAnswer, output: str, said: str) -> None:
+    """What came of it; a secret alone on stdout, so that a script can keep it."""
     if output in ("table", "wide", "name") and made.secret:
         print(made.secret)
         talk(
             f"The webhook {made.name} is signed with this, shown this once: docs/webhooks.md says how to check it."
         )
     elif output in ("table", "wide"):
-        talk(f"The webhook {made.name} is told what happens; try it: picluster webhooks test {made.name}")
+        talk(f"{said}; try it: picluster webhooks test {made.name}")
     else:
         show_one(made, output, {"name": made.name, "secret": made.secret}, made.name)
+
+
+@webhooks_command.command("change")
+@click.argument("name")
+@click.option("--address", metavar="URL", help="Another address; `-` reads it from stdin.")
+@click.option(
+    "--notice",
+    "notices",
+    type=click.Choice(("everything", *NOTICES)),
+    multiple=True,
+    help="Of what from now on; may be given several times.",
+)
+@click.option("--renew-secret", is_flag=True, help="Sign with another secret from now on, printed once.")
+@output_options
+@of_pool
+def change_webhook(
+    pool: Client, name: str, address: str | None, notices: tuple[str, ...], renew_secret: bool, output: str
+) -> None:
+    """Change where it is, what it is told of, or what its messages are signed with; the rest stays.
+
+    What waits is kept for it, and tried again at once.
+
+    \b
+    picluster webhooks change room --address - < url.txt
+    picluster webhooks change ci --notice machine.lost --notice machine.back
+    picluster webhooks change ci --renew-secret
+    """
+    changes: dict[str, object] = {"renew_secret": True} if renew_secret else {}
+    if address is not None:
+        changes["url"] = _typed(address)
+    if notices:
+        changes["notices"] = [] if "everything" in notices else list(notices)
+    if not changes:
+        raise click.UsageError("Nothing to change: use --address, --notice or --renew-secret.")
+    changed = pool.amend_webhook(name, **changes)
+    _tell(changed, output, f"The webhook {changed.name} is changed")
 
 
 @webhooks_command.command("test")

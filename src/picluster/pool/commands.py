@@ -278,6 +278,7 @@ class AmendWebhook:
     url: str | None = None
     notices: tuple[str, ...] | None = None
     paused: bool | None = None
+    secret: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ MOST = 32
 ATTEMPTS_KEPT = 10
 """Enough to see what goes on; that something was given up is an event, and kept like all others."""
 
+AMENDED = ("url", "notices", "paused", "secret")
+"""What can be changed. That it was is recorded, and not to what: some of it opens something."""
+
 GIVEN_UP = "given_up"
 """The state of an attempt that was the last one."""
 
@@ -51,12 +54,14 @@ def amend(ledger: Ledger, ask: AmendWebhook) -> Webhook:
         url=old.url if ask.url is None else ask.url,
         notices=old.notices if ask.notices is None else ask.notices,
         paused=old.paused if ask.paused is None else ask.paused,
+        secret=old.secret if ask.secret is None else ask.secret,
     )
     if new == old:
         return old
     pauses = _pauses(old, new.paused, ledger.state.revision)
     webhook = ledger.save(_mended(replace(new, pauses=pauses)))
-    _note(ledger, "webhook.changed", ask.by, webhook)
+    changed = [name for name in AMENDED if getattr(old, name) != getattr(new, name)]
+    _note(ledger, "webhook.changed", ask.by, webhook, changed=changed)
     return webhook
 
 
@@ -150,10 +155,10 @@ def _existing(ledger: Ledger, name: str) -> Webhook:
     return webhook
 
 
-def _note(ledger: Ledger, kind: str, by: Actor, webhook: Webhook) -> None:
+def _note(ledger: Ledger, kind: str, by: Actor, webhook: Webhook, **more: object) -> None:
     """What is told of it: to which host, never the address, which may be a secret."""
     detail = {"name": webhook.name, "kind": webhook.kind, "host": host(webhook.url), "paused": webhook.paused}
-    ledger.note(kind, by, detail=detail)
+    ledger.note(kind, by, detail=detail | more)
 
 
 def host(url: str) -> str:

@@ -128,7 +128,7 @@ SENTENCES = {
     "queue.long": Says("hourglass", "warn", "The queue is long", more="{waiting} wait"),
     "queue.short": Says("hourglass", "free", "The queue is not so long any more", more="{waiting} wait"),
     "webhook.added": Says("bell", "", "{actor} made the webhook {name}", more="{kind}: {host}"),
-    "webhook.changed": Says("bell", "", "{actor} changed the webhook {name}", more="{host}"),
+    "webhook.changed": Says("bell", "", "{actor} changed the webhook {name}", more="{changed}: {host}"),
     "webhook.deleted": Says("bell", "", "{actor} deleted the webhook {name}"),
     "webhook.tested": Says("bell", "", "{actor} tried the webhook {name}", more="{outcome}"),
     "webhook.gave_up": Says("alert-triangle", "warn", "The webhook {name} did not take its news", more="{about}: {outcome}"),
@@ -168,7 +168,16 @@ HIGHLIGHTS = tuple(kind for kind in SENTENCES if kind not in STEPS)
 
 AMENDS = {"labels": "the labels", "comment": "the comment", "reason": "the reason"}
 
-CHANGES = {"ttl_s": "the length", "ssh_public_keys": "the SSH keys", "reboot_until_s": "an announced reboot"}
+CHANGES = {
+    "ttl_s": "the length",
+    "ssh_public_keys": "the SSH keys",
+    "reboot_until_s": "an announced reboot",
+    "url": "its address",
+    "notices": "what it is told",
+    "paused": "whether it is told",
+    "secret": "what it is signed with",
+}
+"""Of a lease, and of a webhook."""
 
 
 def tell(event: Event, machines: Sequence[str] = ()) -> Told:

@@ -88,7 +88,7 @@ async def webhooks_page(request: Request, context: InContext) -> Response:
 async def new_dialog(request: Request, context: InContext) -> Response:
     """Which kind, where, and of what it is told."""
     opened(request, WEBHOOKS)
-    return _dialog(request, forms.asked(request))
+    return _dialog(request, forms.asked(request), None)
 
 
 @router.post("/settings/webhooks/new")
@@ -100,12 +100,16 @@ async def new_webhook(request: Request, context: InContext) -> Response:
         ask = WebhookRequest(form.text("name"), form.text("url"), form.text("kind"), _chosen(form))
         webhook, secret = await making.make(context, actor, ask)
     except PiclusterError as error:
-        return _dialog(request, form, error)
+        return _dialog(request, form, None, error)
+    return _done(request, webhook, secret)
+
+
+def _done(request: Request, webhook: Webhook, secret: str) -> Response:
+    """Its page; before that the secret, if there is a new one."""
+    home = _home(webhook.name)
     if not secret:
-        return go(request, _home(webhook.name))
-    return page(
-        request, "settings_webhook_secret.html", secret=True, webhook=webhook, text=secret, home=WEBHOOKS.path
-    )
+        return go(request, home)
+    return page(request, "settings_webhook_secret.html", secret=True, webhook=webhook, text=secret, home=home)
 
 
 def _chosen(form: Form) -> tuple[str, ...]:
@@ -115,21 +119,31 @@ def _chosen(form: Form) -> tuple[str, ...]:
     return form.list("notice")
 
 
-def _dialog(request: Request, form: Form, error: PiclusterError | None = None) -> Response:
-    kind = form.text("kind") if form.text("kind") in MANNERS else next(iter(MANNERS))
-    chosen = form.list("notice") or tuple(NOTICES)
+def _dialog(
+    request: Request, form: Form, webhook: Webhook | None, error: PiclusterError | None = None
+) -> Response:
+    """To make one, or to change this one."""
+    kind = webhook.kind if webhook else form.text("kind")
+    kind = kind if kind in MANNERS else next(iter(MANNERS))
+    frame = (
+        f"picluster webhooks change {webhook.name} --address -"
+        if webhook
+        else f"picluster webhooks add {{word}} --kind {kind} -"
+    )
     return page(
         request,
-        "settings_webhook_new.html",
+        "settings_webhook_form.html",
         error.status if error else 200,
+        webhook=webhook,
+        host=host_of(webhook) if webhook else "",
         form=form,
         error=error,
         manners=MANNERS,
         kind=kind,
         notices=NOTICES,
-        chosen=chosen,
-        command=f"picluster webhooks add {form.text('name') or 'NAME'} --kind {kind} -",
-        frame_of_command=f"picluster webhooks add {{word}} --kind {kind} -",
+        chosen=form.list("notice") or (webhook and webhook.notices) or tuple(NOTICES),
+        command=frame.format(word=form.text("name") or "NAME"),
+        frame_of_command=frame,
     )
 
 
@@ -141,6 +155,28 @@ async def webhook_page(request: Request, context: InContext, name: str) -> Respo
     """How it goes, its last messages, and what can be done."""
     opened(request, WEBHOOKS)
     return _shown(request, context, making.known(context, name))
+
+
+@router.get("/settings/webhooks/{name}/edit")
+async def edit_dialog(request: Request, context: InContext, name: str) -> Response:
+    """As a new one's, filled in but for what may be a secret."""
+    opened(request, WEBHOOKS)
+    return _dialog(request, forms.asked(request), making.known(context, name))
+
+
+@router.post("/settings/webhooks/{name}/edit")
+async def edit_webhook(request: Request, context: InContext, name: str) -> Response:
+    """Changed; an address that was left out stays, so that what waits is not lost with it."""
+    form = await forms.sent(request)
+    actor, webhook = opened(request, WEBHOOKS), making.known(context, name)
+    try:
+        ask = WebhookAmendment(
+            form.text("url") or None, _chosen(form), renew_secret=form.chosen("renew_secret")
+        )
+        webhook, secret = await making.amend(context, actor, name, ask)
+    except PiclusterError as error:
+        return _dialog(request, form, webhook, error)
+    return _done(request, webhook, secret)
 
 
 @router.post("/settings/webhooks/{name}/test")

@@ -32,8 +32,10 @@ async def add_webhook(ask: WebhookRequest, context: InContext, actor: Admin) -> 
 
 @router.patch("/webhooks/{name}", response_model=WebhookAnswer)
 async def amend_webhook(name: str, ask: WebhookAmendment, context: InContext, actor: Admin) -> Response:
-    """Change it, or pause it. What waits is tried again at once."""
-    return answer(webhook_answer(context, await making.amend(context, actor, name, ask)))
+    """Change it, or pause it. What waits is tried again at once. Another secret, if one is asked for, is in this answer and
+    nowhere else."""
+    webhook, secret = await making.amend(context, actor, name, ask)
+    return answer(webhook_answer(context, webhook, secret))
 
 
 @router.delete("/webhooks/{name}", response_model=WebhookAnswer)

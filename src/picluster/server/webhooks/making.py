@@ -50,14 +50,27 @@ async def make(context: Context, actor: Actor, ask: WebhookRequest) -> tuple[Web
     return made, secret
 
 
-async def amend(context: Context, actor: Actor, name: str, ask: WebhookAmendment) -> Webhook:
-    """Change it. Raises as `make`, and `NotFound`."""
+async def amend(context: Context, actor: Actor, name: str, ask: WebhookAmendment) -> tuple[Webhook, str]:
+    """Change it; with what its messages are signed with from now on, if that is another. Raises as `make`, and `NotFound`."""
     raise_problems(ask.problems())
     if ask.url is not None:
         await _check(context, ask.url)
     notices = None if ask.notices is None else _in_order(ask.notices)
-    amended: Webhook = await context.coordinator.ask(AmendWebhook(actor, name, ask.url, notices, ask.paused))
-    return amended
+    secret = _another_secret(known(context, name)) if ask.renew_secret else None
+    amended: Webhook = await context.coordinator.ask(
+        AmendWebhook(actor, name, ask.url, notices, ask.paused, secret)
+    )
+    return amended, secret or ""
+
+
+def _another_secret(webhook: Webhook) -> str:
+    if not MANNERS[webhook.kind].signed:
+        raise Malformed(
+            f"renew_secret: messages to {MANNERS[webhook.kind].word} are not signed.",
+            "Its address is the secret: make another one there, and change the address.",
+            field="renew_secret",
+        )
+    return new_secret()
 
 
 async def send_test(
