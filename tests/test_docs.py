@@ -68,18 +68,7 @@ def test_every_make_target_in_the_readme_exists() -> None:
 def test_the_pages_can_be_built_without_a_warning(tmp_path: Path) -> None:
     """As `make docs-html` does, with blocks of code coloured, which finds what is none; but in a plain theme, which has no
     word in that, and half the price: four seconds."""
-    sphinx = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-W",
-        "--keep-going",
-        "-q",
-        "-b",
-        "html",
-        "-D",
-        "html_theme=basic",
-    ]
+    sphinx = [sys.executable, *"-m sphinx -W --keep-going -q -b html -D html_theme=basic".split()]
     done = subprocess.run([*sphinx, ROOT / "docs", tmp_path], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
