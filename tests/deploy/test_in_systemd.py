@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.locked import locked
+from tests.docs.blocks import DOCS, blocks
 from tests.joining.container import Container, missing_tools
 from tests.service import HTTP, KEY, until
 
@@ -43,6 +44,9 @@ class Debian(Container):
     @property
     def url(self) -> str:
         return f"http://{self.address}:1337"
+
+    def has_its_machine(self) -> bool:
+        return b'"pi5-a"' in HTTP.get(f"{self.url}/api").content
 
     def install(self) -> None:
         self("python3 -m venv --without-pip /opt/picluster && mkdir -m 700 /etc/picluster")
@@ -102,3 +106,18 @@ def test_it_serves_within_its_walls(debian: Debian) -> None:
     until(lambda: json.loads(HTTP.get(f"{debian.url}/api").content)[0]["CurrentUserName"] == "ann")
     debian("systemctl stop picluster")
     assert debian("systemctl show -P Result picluster") == "success"
+
+
+def test_the_first_service_moves_in_as_its_user(debian: Debian) -> None:
+    """As docs/move-in.md says. Had root typed it, the log would say whose the files are and what gives them back."""
+    (debian.root / "root/machines.json").write_text(
+        json.dumps([{"IpAddress": "10.0.0.7", "HostName": "pi5-a"}])
+    )
+    (moving,) = (block for block in blocks(DOCS / "move-in.md") if "systemctl stop" in block.text)
+    typed = " && ".join(one.command for one in moving.typed).replace("the-key-that-boards-have", KEY)
+    debian(f"systemctl stop picluster && rm -rf /var/lib/picluster && cd /root && {typed}")
+    until(debian.has_its_machine)
+    debian("chown root /var/lib/picluster/picluster.db* && systemctl restart picluster")
+    until(lambda: "belongs to root" in debian("journalctl -u picluster -o cat"))
+    debian(debian("journalctl -u picluster -o cat | grep -o '`chown [^`]*`' | tail -1").strip("`"))
+    until(debian.has_its_machine)
