@@ -31,6 +31,13 @@ html_theme_options = {"navigation_with_keys": True}
 
 myst_heading_anchors = 4
 """As a code forge makes them, so that `page.md#section` leads to the same place in both."""
+default_role = "code"
+"""Backticks in docstrings are what they are in Markdown."""
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+add_module_names = False
+html_domain_indices = False
 copybutton_prompt_text = "$ "
 copybutton_line_continuation_character = "\\"
 
@@ -76,6 +83,22 @@ def keep_out_of_the_search(app: Sphinx, env: BuildEnvironment) -> None:
             env.metadata[page]["nosearch"] = "yes"
 
 
+def show_examples_as_code(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """In docstrings an example is indented, and nothing more."""
+    begun = [at for at, line in enumerate(lines) if line.startswith("    ") and not lines[at - 1]]
+    for at in reversed([at for at in begun if not _within_code(lines[:at])]):
+        lines[at:at] = ["::", ""]
+
+
+def _within_code(before: list[str]) -> bool:
+    """Whether the last paragraph is indented: then the example goes on after a blank line."""
+    said = [line for line in before if line]
+    return bool(said) and said[-1].startswith("    ")
+
+
 def setup(app: Sphinx) -> None:
     app.add_transform(LinksToTheRepository)
+    app.connect("autodoc-process-docstring", show_examples_as_code)
     app.connect("env-updated", keep_out_of_the_search)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import picluster
 from docs.generate import PAGES as GENERATED
 from docs.generate import errors
 from docs.generate.http import BESIDES
@@ -22,6 +23,7 @@ from picluster.server.legacy import LegacyDoor
 from picluster.server.sentences import SENTENCES
 from picluster.server.settings import Settings
 from picluster.store.sqlite import SqliteStore
+from tests.docs.html import dead_text
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -71,6 +73,13 @@ def test_the_pages_can_be_built_without_a_warning(tmp_path: Path) -> None:
     sphinx = [sys.executable, *"-m sphinx -W --keep-going -q -b html -D html_theme=basic".split()]
     done = subprocess.run([*sphinx, ROOT / "docs", tmp_path], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+    assert [dead for page in tmp_path.rglob("*.html") for dead in dead_text(page)] == []
+
+
+def test_text_that_was_to_be_a_link_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text('<a href="x"><span class="xref myst">one</span></a>\n<p><span class="xref">two</span>')
+    assert dead_text(page) == ["page.html:2"]
 
 
 # The reference
@@ -102,6 +111,11 @@ def test_every_error_is_in_the_reference(code: str) -> None:
 @pytest.mark.parametrize("kind", SENTENCES)
 def test_every_kind_of_event_is_in_the_reference(kind: str) -> None:
     assert f"| `{kind}`" in reference("events")
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    text = reference("python")
+    assert [name for name in picluster.__all__ if not re.search(rf"\b{name}\b", text)] == []
 
 
 def reference(page: str) -> str:

@@ -35,6 +35,15 @@ $ picluster people add ann --role operator --password-stdin < password.txt
 ```
 """
 
+ANN_LOGS_IN = """
+```console
+$ echo 'correct horse battery' > password.txt
+$ picluster people add ann --role user --password-stdin < password.txt
+$ unset PICLUSTER_URL PICLUSTER_TOKEN
+$ picluster login http://lab:1337 --user ann < password.txt
+```
+"""
+
 SWITCH = """
 <!-- after Ctrl-C: the page starts the service with what switches -->
 ```console
@@ -53,6 +62,7 @@ GIVEN = {
     "power.md": SERVICE + ADMIN + BOARD + SWITCH,
     "tls.md": "",
     "tutorial.md": "",
+    "use.md": SERVICE + ADMIN + BOARD + ANN_LOGS_IN,
     "webhooks.md": SERVICE + ADMIN,
 }
 """By page; every page that has something to type here is in it."""

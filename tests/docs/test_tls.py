@@ -1,4 +1,4 @@
-"""The proxies of the page about HTTPS, as they stand there: what the service is called behind them, and that they keep nothing."""
+"""The proxies of the page about HTTPS, as they stand there: what the service is called behind them; and they keep nothing."""
 
 from __future__ import annotations
 
