@@ -138,6 +138,14 @@ def test_there_and_back(rack: list[Board], home: Path) -> None:
     assert sh("unlock pi-a").returncode == 0
 
 
+def test_what_would_not_stay_is_not_copied(rack: list[Board], home: Path) -> None:
+    """A board is emptied after each lease, also after one that would be made for the copy alone."""
+    (home / "bits").write_text("bits")
+    refused = sh(f"cp {home}/bits pi-a:")
+    assert refused.returncode == 1 and "`picluster lock pi-a` first" in refused.stderr
+    assert sh(f"cp pi-a:.profile {home}/").returncode == 0
+
+
 def test_copies_that_make_no_sense(home: Path, rack: list[Board]) -> None:
     for line, code in {
         "cp a b": 2,

@@ -11,7 +11,7 @@ import click
 
 from picluster.cli.common import complete_machines, of_pool
 from picluster.cli.reach import awaited, carried, one_machine
-from picluster.errors import Malformed, NotFound
+from picluster.errors import Conflict, Malformed, NotFound
 
 if TYPE_CHECKING:
     from picluster.client.sync import Client
@@ -38,7 +38,8 @@ def cp_command(
     picluster cp 'pi-1:logs/*.txt' pi-2:/var/log/syslog logs/
 
     Paths on a machine begin at the home of its account; patterns are quoted for your own shell. On a machine that you
-    have locked it is done as it is; another is leased for it, if it is free, and given back.
+    have locked it is done as it is; another is leased for it, if it is free, and given back. To a board that is emptied
+    after each lease nothing is copied but by whoever has it.
     """
 
     from picluster.runner.borrow import Purpose
@@ -80,7 +81,19 @@ async def _put(pool: Client, sources: Sequence[Path], machine: str, path: str, p
         for source in sources:
             await reached.put(source, folder or ".", progress, name=name)
 
+    _refuse_in_vain(pool, machine)
     await _with_machine(pool, machine, purpose, copy)
+
+
+def _refuse_in_vain(pool: Client, name: str) -> None:
+    """Raises `Conflict` where a board would throw away what came as soon as it is there."""
+    machine = one_machine(pool, name)
+    mine = machine.lease is not None and machine.lease.holder == pool.whoami().name
+    if machine.mode == "enforced" and not mine:
+        raise Conflict(
+            f"{machine.name} is emptied after each lease, and you have none of it: nothing of this would stay.",
+            f"`picluster lock {machine.name}` first, copy and use it, then `picluster unlock {machine.name}`.",
+        )
 
 
 async def _get(pool: Client, machine: str, path: str, dest: Path, into: bool, purpose: Purpose) -> None:
