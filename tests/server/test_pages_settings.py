@@ -70,6 +70,7 @@ def test_of_secrets_it_is_told_whether_they_are_set(api: Api) -> None:
         "PICLUSTER_API_KEY": True,
         "PICLUSTER_ADMIN_TOKEN": True,
         "PICLUSTER_DATABASE_URL": False,
+        "PICLUSTER_WEBHOOK_PROXY": False,
     }
     assert ADMIN not in answer.text
     assert KEY not in [one["value"] for one in answer.json()["settings"]]

@@ -19,8 +19,8 @@ from picluster.server.power import PowerRule
 from picluster.server.settings import PREFIX, Settings, variables
 from picluster.wire import PowerRuleAnswer, SettingAnswer, SettingsAnswer
 
-SECRETS = ("api_key", "admin_token", "url")
-"""The address of a database has its password in it."""
+SECRETS = ("api_key", "admin_token", "url", "webhook_proxy")
+"""The address of a database has its password in it, and that of a proxy may have one."""
 
 
 def described(settings: Settings, power: tuple[PowerRule, ...]) -> SettingsAnswer:

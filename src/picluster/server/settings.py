@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
@@ -52,6 +53,18 @@ def _networks(text: str) -> str:
     return text
 
 
+def _proxy(text: str) -> str:
+    """Only plain HTTP to the proxy itself; what goes through it is encrypted from end to end where its address says so."""
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme == "http" and parts.hostname and parts.port != 0
+    except ValueError:
+        fits = False
+    if text and not fits:
+        raise ValueError("must be like http://proxy:3128")
+    return text
+
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -86,6 +99,8 @@ class Settings(BaseSettings):
     """A TOML file with what does not fit into variables: the commands that switch power."""
     webhook_networks: Annotated[str, NoDecode, AfterValidator(_networks)] = ""
     """Private networks, comma-separated, that webhooks may reach, as 10.0.0.0/8; unset, only the internet."""
+    webhook_proxy: Annotated[str, AfterValidator(_proxy)] = ""
+    """The proxy, as http://proxy:3128, by which webhooks reach the internet; it then looks up the names of their hosts."""
     webhook_timeout_s: float = Field(10.0, gt=0, le=60, allow_inf_nan=False)
     """How long the receiver of a webhook may take to answer; whoever tries one waits for 25 s at most."""
     webhook_pause_s: Seconds = 1.0

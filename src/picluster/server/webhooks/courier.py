@@ -66,7 +66,8 @@ class Couriers:
         settings = context.settings
         self.context = context
         self.id = uuid.uuid4().hex
-        self.post = Post(Networks.read(settings.webhook_networks), settings.webhook_timeout_s)
+        networks = Networks.read(settings.webhook_networks)
+        self.post = Post(networks, settings.webhook_timeout_s, settings.webhook_proxy)
         self.chance = chance
         self.monotonic = monotonic
         self.reading = asyncio.Lock()

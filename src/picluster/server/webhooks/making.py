@@ -14,14 +14,7 @@ from picluster.pool.webhooks import host
 from picluster.server.context import Context
 from picluster.server.webhooks.messages import MANNERS, TEST, News, new_secret, request
 from picluster.server.webhooks.post import Outcome, in_full
-from picluster.server.webhooks.reach import (
-    PORTS,
-    Networks,
-    NotAllowedThere,
-    NotReachable,
-    checked_url,
-    look_up,
-)
+from picluster.server.webhooks.reach import NotAllowedThere, NotReachable, checked_url
 from picluster.wire import (
     LONGEST_WAIT_S,
     AttemptAnswer,
@@ -136,11 +129,10 @@ def _in_order(notices: Sequence[str]) -> tuple[str, ...]:
 async def _check(context: Context, url: str) -> None:
     """What is wrong with it is said where it is typed. A name that has no address now may have one later."""
     parts = checked_url(url)
-    networks = Networks.read(context.settings.webhook_networks)
     try:
         with suppress(TimeoutError):
             async with asyncio.timeout(LOOK_UP_S):
-                await look_up(parts.hostname or "", parts.port or PORTS[parts.scheme], networks)
+                await context.couriers.post.where(parts)
     except NotAllowedThere as problem:
         raise Malformed(f"url: {problem.message}", problem.hint, field="url") from None
     except NotReachable:

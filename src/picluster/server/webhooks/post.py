@@ -9,7 +9,7 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote, unquote_plus, urlsplit
+from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit
 
 import httpx2
 
@@ -20,6 +20,7 @@ from picluster.server.webhooks.reach import (
     NotReachable,
     checked_url,
     look_up,
+    not_inside,
 )
 
 LARGEST_ANSWER = 4 * 1024
@@ -67,10 +68,12 @@ class Post:
         self,
         networks: Networks,
         timeout_s: float,
+        proxy: str = "",
         trust: Callable[[], ssl.SSLContext] = httpx2.create_ssl_context,
     ) -> None:
         self._networks = networks
         self._timeout_s = timeout_s
+        self._proxy = proxy or None
         self._trust = trust
         self._client: httpx2.AsyncClient | None = None
 
@@ -86,28 +89,36 @@ class Post:
             return Outcome(f"no answer in {longest_s:g} s")
         except NotReachable as problem:
             return Outcome(problem.message, refused=isinstance(problem, NotAllowedThere))
+        except httpx2.ProxyError as problem:
+            return Outcome("the proxy does not let it through", said=_short(blotted(str(problem), url)))
         except httpx2.ConnectError as problem:
             return Outcome("no connection", said=_short(blotted(str(problem), url)))
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ssl.SSLError) as problem:
             said = str(problem) or type(problem).__name__
             return Outcome("no answer that is HTTP", said=_short(blotted(said, url)))
 
+    async def where(self, parts: SplitResult) -> str:
+        """Whom to ask for: an address that was checked, or, of a proxy, the name. Raises `NotReachable`."""
+        host = parts.hostname or ""
+        if self._proxy:
+            return not_inside(host, self._networks)
+        return await look_up(host, parts.port or PORTS[parts.scheme], self._networks)
+
     async def close(self) -> None:
         if self._client is not None:
             await self._client.aclose()
 
     async def _send(self, url: str, headers: Mapping[str, str], body: bytes) -> Outcome:
-        """To the address that was checked, under the name that was asked for: in `Host`, and where TLS compares it."""
+        """To whom was checked, under the name that was asked for: in `Host`, and where TLS compares it."""
         parts = checked_url(url)
-        host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
-        address = await look_up(host, port, self._networks)
+        asked = await self.where(parts)
         client = await self._ready()
         request = client.build_request(
             "POST",
-            httpx2.URL(url).copy_with(host=address),
+            httpx2.URL(url).copy_with(host=asked),
             headers={**headers, "Host": parts.netloc},
             content=body,
-            extensions={"sni_hostname": host},
+            extensions={"sni_hostname": parts.hostname},
         )
         response = await client.send(request, stream=True)
         try:
@@ -118,11 +129,12 @@ class Post:
     async def _ready(self) -> httpx2.AsyncClient:
         """Made when it is needed first, and away from the loop: the system's certificates take a while to load. No
         connection is kept, or one made for one name would be used for another one at the same address; no redirect is
-        followed, and no proxy taken from the environment, since neither would have been checked."""
+        followed, and no proxy taken from the environment, since nobody has said that it may be trusted."""
         if self._client is None:
             context = await asyncio.to_thread(self._trust)
             self._client = httpx2.AsyncClient(
                 verify=context,
+                proxy=self._proxy,
                 timeout=self._timeout_s,
                 follow_redirects=False,
                 trust_env=False,

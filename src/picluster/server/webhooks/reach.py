@@ -2,7 +2,8 @@
 
 Otherwise whoever may make webhooks could make the service ask its neighbours, its own machine or the metadata service of
 a cloud for them. A name is looked up once, every address that it has is checked, and one that was checked is connected to:
-a name that means something else a moment later (DNS rebinding) leads nowhere.
+a name that means something else a moment later (DNS rebinding) leads nowhere. Behind a proxy names are the proxy's to look
+up, and to refuse; what is an address by itself is still refused here.
 """
 
 from __future__ import annotations
@@ -110,6 +111,25 @@ async def look_up(host: str, port: int, networks: Networks) -> str:
         why = getattr(problem, "strerror", None) or "it is no name"
         raise NotReachable(f"{host} has no address: {why}.", "Check the name.") from None
     return allowed(found, host, networks)
+
+
+def not_inside(host: str, networks: Networks) -> str:
+    """This host, for a proxy to look up, unless it says itself that it is inside. Raises `NotAllowedThere`."""
+    found = written(host)
+    if found is not None:
+        allowed([str(found)], host, networks)
+    return host
+
+
+def written(host: str) -> Address | None:
+    """The address that a host is without anybody being asked: as `10.0.0.1`, `[::1]`, `127.1`, `2130706433`, `localhost`."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return IPv4Address("127.0.0.1")  # by RFC 6761, whatever a resolver says
+    with suppress(ValueError):
+        return ip_address(host.partition("%")[0])
+    with suppress(OSError):
+        return IPv4Address(socket.inet_aton(host))
+    return None
 
 
 async def _addresses(host: str, port: int) -> list[str]:
