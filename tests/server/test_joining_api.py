@@ -62,6 +62,17 @@ def test_operators_make_join_tokens_and_no_others(api: Api) -> None:
     assert api.post("tokens", {"name": "shelf", "kind": "join"}, api.token("user")).status_code == 403
 
 
+def test_operators_take_back_the_join_tokens_that_they_have_made(api: Api) -> None:
+    """A card is lost: whoever wrote it need not look for an admin. Others' tokens are not theirs to see."""
+    operator, other = api.token("operator", "olga"), api.token("operator", "oskar")
+    made = api.post("tokens", {"name": "shelf", "kind": "join"}, operator).json()
+    assert made["id"] in {token["id"] for token in api.get("tokens", operator).json()}
+    assert made["id"] not in {token["id"] for token in api.get("tokens", other).json()}
+    assert api.send("DELETE", f"tokens/{made['id']}", None, other).status_code == 403
+    assert api.send("DELETE", f"tokens/{made['id']}", None, operator).json()["revoked"] is True
+    assert api.post("join", said("of-a-lost-card"), made["token"]).status_code in (401, 403)
+
+
 @pytest.mark.parametrize("kind", ["admin", "user", "agent"])
 def test_only_a_join_token_lets_a_board_in(api: Api, kind: str) -> None:
     """A person's token would be left behind on the board."""

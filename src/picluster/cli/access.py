@@ -132,7 +132,7 @@ def _revoked(url: str, token: str) -> bool:
 
 @click.group("token", no_args_is_help=True)
 def token_command() -> None:
-    """Make, list and revoke tokens: your own, and as an admin everybody's.
+    """Make, list and revoke tokens: your own, as an operator join tokens, as an admin everybody's.
 
     \b
     picluster token create ann --role operator

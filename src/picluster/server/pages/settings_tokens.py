@@ -60,12 +60,9 @@ async def tokens_page(request: Request, context: InContext, kind: str = "") -> R
 
 def _live(context: Context, actor: Actor) -> list[Token]:
     """The newest first."""
-    now_us, known = context.wall_us(), context.view.roster.tokens.values()
-    if actor.role >= Role.ADMIN:
-        seen = list(tokens.visible_tokens(context, actor).values())
-    else:
-        seen = [token for token in known if token.kind == "join" and token.issued_by == actor.name]
-    live = [token for token in seen if token.kind in KINDS and _counts(token, now_us)]
+    now_us, kinds = context.wall_us(), {kind for kind in KINDS if _may_make(actor, kind)}
+    seen = tokens.visible_tokens(context, actor).values()
+    live = [token for token in seen if token.kind in kinds and _counts(token, now_us)]
     return sorted(live, key=lambda token: -token.issued_us)
 
 

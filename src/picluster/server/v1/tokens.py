@@ -43,7 +43,7 @@ async def whoami(context: InContext, actor: Viewer) -> Response:
 @router.get("/tokens", response_model=list[TokenAnswer])
 async def list_tokens(context: InContext, actor: Viewer, limit: Limit = 1000, after: str = "") -> Response:
     """Tokens without their secrets, oldest first; the next page begins behind the token `after`. Whoever is not admin
-    sees their own."""
+    sees what they could revoke."""
     known = visible_tokens(context, actor)
     if after and after not in known:
         raise Malformed(
@@ -55,14 +55,20 @@ async def list_tokens(context: InContext, actor: Viewer, limit: Limit = 1000, af
 
 
 def visible_tokens(context: Context, actor: Actor) -> dict[str, Token]:
-    """By id: for admins all, for others what they could revoke. Sessions are no tokens to anybody who lists them."""
-    tokens = context.view.roster.tokens
-    admin = actor.role is Role.ADMIN
+    """By id: those that they could revoke. Sessions are no tokens to anybody who lists them."""
     return {
         token_id: token
-        for token_id, token in tokens.items()
-        if token.kind != SESSION and (admin or own(context, actor, token))
+        for token_id, token in context.view.roster.tokens.items()
+        if token.kind != SESSION and _may_revoke(context, actor, token)
     }
+
+
+def _may_revoke(context: Context, actor: Actor, token: Token | None) -> bool:
+    """Admins any, others their own and the join tokens that they have made."""
+    if actor.role is Role.ADMIN or own(context, actor, token):
+        return True
+    made = token is not None and token.kind == "join" and token.issued_by == actor.name
+    return made and actor.role is Role.OPERATOR
 
 
 def own(context: Context, actor: Actor, token: Token | None) -> bool:
@@ -149,13 +155,14 @@ def _no_later(context: Context, actor: Actor, expires_us: int) -> int:
 
 @router.delete("/tokens/{token_id}", response_model=TokenAnswer)
 async def revoke_token(token_id: str, context: InContext, actor: Viewer) -> Response:
-    """End a token: one's own, or as an admin any. Repeating is the same answer."""
+    """End a token: one's own, as an operator also a join token that one has made, as an admin any. Repeating is the same
+    answer."""
     return answer(token_answer(await revoke(context, actor, token_id)))
 
 
 async def revoke(context: Context, actor: Actor, token_id: str) -> Token:
-    """It works no more. Raises `NotAllowed` for whoever is not admin, unless it is their own."""
-    if not own(context, actor, context.view.roster.tokens.get(token_id)):
+    """It works no more. Raises `NotAllowed`."""
+    if not _may_revoke(context, actor, context.view.roster.tokens.get(token_id)):
         require(actor, Role.ADMIN)
     ended: Token = await context.coordinator.ask(RevokeToken(actor, token_id))
     return ended
