@@ -31,8 +31,11 @@ from picluster.wire import LONGEST_WAIT_S
 from tests.server.conftest import Api, fresh_lease
 from tests.service import ADMIN, PATIENCE_S, ServiceProcess, on_sqlite, service
 
-EXAMPLES = 50
-"""For each call, once with what the document allows and once with what it does not."""
+EXAMPLES, MANY_EXAMPLES = 20, 200
+"""For each call, once with what the document allows and once with what it does not; many in the long run."""
+
+PARTS = 4
+"""In which the calls are made, so that several workers can make them."""
 
 SHORT_WAIT_S = 0.01
 """Instead of any longer `wait`: what is tested is what comes in, not time."""
@@ -155,12 +158,12 @@ def _shorter(wait: Any) -> Any:
         return wait
 
 
-def examples(caller: Caller, operation: Any) -> None:
+def examples(caller: Caller, operation: Any, number: int = EXAMPLES) -> None:
     """Make one call in all its odd ways. Raises what the first bad answer raises."""
     modes = st.sampled_from([GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 
     @settings(
-        max_examples=2 * EXAMPLES,
+        max_examples=2 * number,
         derandomize=True,
         database=None,
         deadline=None,
@@ -194,15 +197,17 @@ def operations(document: dict[str, Any]) -> dict[str, Any]:
     return {operation.label: operation for operation in found}
 
 
+@pytest.mark.parametrize("number", [EXAMPLES, pytest.param(MANY_EXAMPLES, marks=pytest.mark.long)])
+@pytest.mark.parametrize("part", range(PARTS))
 def test_whatever_is_sent_the_answer_is_one_that_the_document_promises(
-    caller: Caller, document: dict[str, Any], subtests: pytest.Subtests
+    caller: Caller, document: dict[str, Any], subtests: pytest.Subtests, part: int, number: int
 ) -> None:
     everything = operations(document)
     assert len(everything) == sum(map(len, document["paths"].values()))
-    for label, operation in everything.items():
+    for label in list(everything)[part::PARTS]:
         with subtests.test(label):
             caller.prepare()
-            examples(caller, operation)
+            examples(caller, everything[label], number)
             assert {200, 201} & caller.statuses, "it never got as far as to do something"
 
 
