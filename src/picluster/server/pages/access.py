@@ -48,7 +48,6 @@ def _login(request: Request, context: Context, form: Form, error: PiclusterError
     return page(
         request,
         "login.html",
-        error.status if error else 200,
         next=_onward(request, form),
         error=error,
         name=form.text("name"),
@@ -90,12 +89,12 @@ async def setup_page(request: Request, context: InContext, code: str = "") -> Re
         context.gate.setup_token(code)
     except NotAllowed as over:
         return _over(request, over)
-    return page(request, "setup.html", code=code, name="", error=None)
+    return page(request, "setup.html", code=code, name="")
 
 
 def _over(request: Request, over: NotAllowed) -> Response:
     """Said before anything is typed, with the way on."""
-    return page(request, "setup_over.html", over.status, error=over)
+    return page(request, "setup_over.html", error=over)
 
 
 @router.post("/setup")

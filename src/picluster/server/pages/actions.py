@@ -95,7 +95,6 @@ def _dialog(
     return page(
         request,
         "verb.html",
-        error.status if error else 200,
         machine=machine,
         verb=verb,
         form=form,

@@ -173,7 +173,6 @@ def _page(request: Request, context: Context, shown: Shown, error: PiclusterErro
     return page(
         request,
         "add.html",
-        error.status if error else 200,
         secret=True,
         viewer=viewer,
         form=form,

@@ -99,7 +99,6 @@ def _dialog(
     return page(
         request,
         "extend.html",
-        error.status if error else 200,
         machine=machine,
         holding=holding,
         adds=adds,

@@ -72,10 +72,16 @@ def is_part(request: Request) -> bool:
 
 
 def page(
-    request: Request, template: str, status: int = 200, *, secret: bool = False, **values: Any
+    request: Request,
+    template: str,
+    status: int = 200,
+    *,
+    error: PiclusterError | None = None,
+    secret: bool = False,
+    **values: Any,
 ) -> Response:
-    """A page, or the part of it that the script asked for. One that shows a secret is not compressed: its length would
-    tell about it."""
+    """A page, or the part of it that the script asked for. One that tells of an error has its status. One that shows a
+    secret is not compressed: its length would tell about it."""
     context = context_of(request)
     viewer = values.pop("viewer", None) or viewer_of(request)
     shared = {
@@ -89,7 +95,8 @@ def page(
         "at": request.state.at,
         "parts": parts_of(context, viewer),
     }
-    html = _rendered(template, {**shared, **values})
+    html = _rendered(template, {**shared, "error": error, **values})
+    status = error.status if error else status
     headers = {**SAFE_HEADERS, AT_HEADER: request.state.at}
     return HTMLResponse(html, status, headers) if secret else compressed(request, html, status, headers)
 
@@ -121,11 +128,11 @@ def problem(request: Request, error: PiclusterError) -> Response:
     """An error as people read it: what happened, and the next step; with the login where that is what is missing."""
     if isinstance(error, NotAuthenticated):
         return login_first(request)
-    return page(request, "error.html", error.status, error=error)
+    return page(request, "error.html", error=error)
 
 
 def login_first(request: Request) -> Response:
     """The way in; afterwards one is where one wanted to be, with what was typed."""
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     wanted = getattr(request.state, "after_login", here)
-    return page(request, "login.html", 401, next=wanted, error=None, name="")
+    return page(request, "login.html", 401, next=wanted, name="")

@@ -185,7 +185,6 @@ def _lock(
     return page(
         request,
         "lock.html",
-        error.status if error else 200,
         machine=machine,
         model=model_of(machine),
         state=context.dashboard.glance.now.states.get(machine.name, FREE),

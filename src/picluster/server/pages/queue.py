@@ -259,7 +259,6 @@ def _wait(
     return page(
         request,
         "wait.html",
-        error.status if error else 200,
         form=form,
         error=error,
         lease_id=str(uuid.uuid4()),
@@ -369,6 +368,4 @@ def _waiting(context: Context, lease_id: str) -> Lease:
 
 
 def _out(request: Request, lease: Lease, form: Form, error: PiclusterError | None = None) -> Response:
-    return page(
-        request, "queue_out.html", error.status if error else 200, lease=lease, form=form, error=error
-    )
+    return page(request, "queue_out.html", lease=lease, form=form, error=error)

@@ -187,7 +187,6 @@ def _add_dialog(request: Request, form: Form, error: PiclusterError | None = Non
     return page(
         request,
         "settings_person_add.html",
-        error.status if error else 200,
         form=form,
         error=error,
         roles=TokenRequest.ROLES,
@@ -252,7 +251,6 @@ def _dialog(
     return page(
         request,
         "settings_person.html",
-        error.status if error else 200,
         person=person,
         verb=verb,
         form=form,

@@ -130,7 +130,6 @@ def _dialog(request: Request, actor: Actor, form: Form, error: PiclusterError | 
     return page(
         request,
         "settings_token_new.html",
-        error.status if error else 200,
         form=form,
         error=error,
         kinds=[(key, *KINDS[key]) for key in kinds],

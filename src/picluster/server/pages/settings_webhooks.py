@@ -133,7 +133,6 @@ def _dialog(
     return page(
         request,
         "settings_webhook_form.html",
-        error.status if error else 200,
         webhook=webhook,
         host=host_of(webhook) if webhook else "",
         form=form,

@@ -66,7 +66,6 @@ async def _page(
         request,
         YOU,
         "settings_you.html",
-        error.status if error else 200,
         actor=actor,
         person=person,
         has_password=bool(person and person.password) and is_person(context, actor),
@@ -178,7 +177,6 @@ def _token_dialog(
     return page(
         request,
         "settings_token.html",
-        error.status if error else 200,
         form=form,
         error=error,
         roles=roles,
