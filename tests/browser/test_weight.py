@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page
 from tests.browser.boards import RACKS, Board, many
 from tests.browser.conftest import Visitor
 from tests.browser.flows import open_machines
-from tests.browser.pool import pool_of
+from tests.browser.pool import Pool, pool_of
 
 MOST_BYTES = 160 * 1024
 """Half a second at 2.5 Mbit/s, as over a telephone in a cellar."""
@@ -26,6 +26,13 @@ def test_the_first_page_is_light(browser: Browser, tmp_path: Path, boards: Seque
     assert pool.address + "/" in weights
     told = "\n".join(f"{size:7,} {url}" for url, size in weights.items())
     assert sum(weights.values()) <= MOST_BYTES, told
+
+
+def test_the_longest_page_is_light_too(visitor: Visitor, pool: Pool) -> None:
+    """The whole API, with a line of curl for each call."""
+    weights = _weights(visitor(), f"{pool.address}/docs")
+    assert f"{pool.address}/docs" in weights
+    assert sum(weights.values()) <= MOST_BYTES, weights
 
 
 def test_a_page_that_is_left_open_rests(visitor: Visitor) -> None:

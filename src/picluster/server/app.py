@@ -107,7 +107,7 @@ class Service:
         self.context.stopping.set()
 
     def _api(self) -> FastAPI:
-        api = FastAPI(title="picluster", version=__version__, lifespan=None)
+        api = FastAPI(title="picluster", version=__version__, lifespan=None, docs_url=None, redoc_url=None)
         api.state.context = self.context
         v1 = APIRouter(prefix="/api/v1", responses=REFUSALS)
         for part in (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, cast
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query, Request, Security
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
 from starlette.responses import Response
 
 from picluster.errors import Malformed
@@ -47,18 +49,40 @@ def maybe_actor(request: Request) -> Actor | None:
     return actor
 
 
+class Token(SecurityBase):
+    """Who asks, by token or by a page's session; and in the API's description, that a call takes a token."""
+
+    def __init__(self) -> None:
+        self.model = HTTPBearer(description="A person's, a CI job's or a board's token; or the shared key.")
+        self.scheme_name = "token"
+
+    async def __call__(self, request: Request) -> Actor | None:
+        return maybe_actor(request)
+
+
+TOKEN = Token()
+
+
+def asked_by(role: Role) -> Any:
+    """A dependency: whoever asks, of whom the description says that they need this role."""
+    return Security(TOKEN, scopes=[role.name.lower()])
+
+
 def at_least(role: Role) -> Any:
     """A dependency: the actor, who has at least this role."""
 
-    def needed(request: Request) -> Actor:
-        return require(maybe_actor(request), role)
+    asked = asked_by(role)
+
+    async def needed(actor: Actor | None = asked) -> Actor:
+        return require(actor, role)
 
     return Depends(needed)
 
 
-def list_reader(request: Request) -> Actor | None:
+async def list_reader(
+    request: Request, actor: Annotated[Actor | None, asked_by(Role.VIEWER)]
+) -> Actor | None:
     """The list of machines is open to read while the old door is, unless a setting closes it."""
-    actor = maybe_actor(request)
     settings = context_of(request).settings
     if settings.legacy_door and settings.public_list:
         return actor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from picluster.errors import NotAllowed
@@ -12,18 +12,18 @@ from picluster.pool.commands import Join
 from picluster.pool.model import Actor, Role, Token
 from picluster.server.access.credentials import digest, new_secret
 from picluster.server.access.gate import require
-from picluster.server.v1.common import InContext, answer, maybe_actor
+from picluster.server.v1.common import InContext, answer, asked_by
 from picluster.wire import JoinAnswer, JoinRequest, raise_problems
 
 router = APIRouter(tags=["machines"])
 
 
-def _newcomer(request: Request) -> Actor:
+async def _newcomer(actor: Annotated[Actor | None, asked_by(Role.JOIN)]) -> Actor:
     """Who has a join token, and nobody else: a person's would be left behind on the board."""
-    actor = require(maybe_actor(request), Role.JOIN)
-    if actor.role is not Role.JOIN:
+    known = require(actor, Role.JOIN)
+    if known.role is not Role.JOIN:
         raise NotAllowed("Boards join with a join token.", "An operator makes one: `picluster join`.")
-    return actor
+    return known
 
 
 @router.post("/join", response_model=JoinAnswer, status_code=201)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query
+from fastapi import APIRouter, Body, Path, Query
 from starlette.responses import Response
 
 from picluster.errors import Malformed, NotFound
@@ -34,10 +34,12 @@ from picluster.wire import (
 
 router = APIRouter(tags=["leases"])
 
+LeaseId = Annotated[str, Path(description="A UUID that its holder chose")]
+
 
 @router.put("/leases/{lease_id}", response_model=LeaseAnswer)
 async def put_lease(
-    lease_id: str, ask: LeaseRequest, context: InContext, actor: User, wait: Wait = 0
+    lease_id: LeaseId, ask: LeaseRequest, context: InContext, actor: User, wait: Wait = 0
 ) -> Response:
     """Ask for machines under an id of your own choice; asking again is the same lease."""
     problem = lease_id_problem(lease_id)
@@ -58,7 +60,7 @@ async def put_lease(
 
 @router.post("/leases/{lease_id}/renew", response_model=LeaseAnswer)
 async def renew_lease(
-    lease_id: str,
+    lease_id: LeaseId,
     context: InContext,
     actor: User,
     ask: Annotated[RenewRequest | None, Body()] = None,
@@ -74,20 +76,21 @@ async def renew_lease(
 
 
 @router.get("/leases/{lease_id}", response_model=LeaseAnswer)
-async def get_lease(lease_id: str, context: InContext, actor: Viewer) -> Response:
+async def get_lease(lease_id: LeaseId, context: InContext, actor: Viewer) -> Response:
     """Read one lease; reading never renews."""
     return answer(lease_answer(context.view, context.settings.policy, _known(context, lease_id.lower())))
 
 
 @router.delete("/leases/{lease_id}", response_model=LeaseAnswer)
 async def delete_lease(
-    lease_id: str,
+    lease_id: LeaseId,
     context: InContext,
     actor: User,
     wait: Wait = 0,
     reason: Annotated[str, Query(max_length=255)] = "",
 ) -> Response:
-    """Give the machines back. Repeating is the same answer; with `wait`, once the verdict is there."""
+    """Give the machines back: your own, or as an operator anyone's. Repeating is the same answer; with `wait`, once the
+    verdict is there."""
     problem = text_problem(reason)
     if problem:
         raise Malformed(f"reason: {problem}", field="reason")

@@ -73,7 +73,8 @@ def _known(context: Context, name: str) -> Machine:
 async def list_machines(
     request: Request, context: InContext, actor: ListReader, q: str = "", limit: Limit = 1000, after: str = ""
 ) -> Response:
-    """Machines that a search finds, by name; the next page begins behind the name `after`."""
+    """Machines that a search finds, by name; the next page begins behind the name `after`. While the old protocol is open,
+    so is this, unless a setting closes it."""
     etag = f'W/"{context.view.revision}.{int(context.view.now())}"'
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers={"ETag": etag})
@@ -86,7 +87,7 @@ async def list_machines(
 
 @router.get("/machines/{name}", response_model=MachineAnswer)
 async def get_machine(name: str, context: InContext, actor: ListReader) -> Response:
-    """One machine, by name or address."""
+    """One machine, by name or address. Open as the list of them is."""
     return answer(machine_answer(context.view, context.settings.policy, _known(context, name)))
 
 
@@ -119,7 +120,7 @@ async def switch_power(
 
 @router.patch("/machines/{name}", response_model=MachineAnswer)
 async def patch_machine(name: str, change: MachineAmendment, context: InContext, actor: User) -> Response:
-    """Labels (null removes one), comment, in or out of service."""
+    """Its comment; as an operator its labels (null removes one), and whether it is in service."""
     raise_problems(change.problems())
     machine = await context.coordinator.ask(
         Amend(actor, name, change.labels, change.comment, change.service, change.reason, change.evict)
@@ -131,7 +132,7 @@ async def patch_machine(name: str, change: MachineAmendment, context: InContext,
 async def delete_machine(
     name: str, context: InContext, actor: User, reason: Annotated[str, Query(max_length=255)] = ""
 ) -> Response:
-    """Forget a machine that nobody holds; as it was."""
+    """Forget a machine that nobody holds; as it was. For operators; with the shared key, one of the old protocol."""
     problem = text_problem(reason)
     if problem:
         raise Malformed(f"reason: {problem}", field="reason")
