@@ -12,6 +12,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 
+import httpx2
 import pytest
 
 from picluster.cli import cp, exec
@@ -48,6 +49,21 @@ def test_what_cannot_be_reached(sh: Shell, pool: ServiceProcess) -> None:
     assert result.stderr.count("could not be reached") == 2
     [row] = json.loads(sh(f"exec {one} --job reach -o json -- true").stdout)
     assert (row["machine"], row["exit"], row["stdout"]) == (one, 125, "")
+
+
+def test_a_board_of_the_demonstration_takes_no_commands(sh: Shell, pool: ServiceProcess) -> None:
+    """It says so, and how to get one that does, without an address being tried; and is given back."""
+    name = f"demo-{uuid.uuid4().hex[:6]}"
+    token = sh.json(f"token create {name} --kind agent")["token"]
+    facts = {"simulated": True}
+    body = {"id": name, "address": "10.31.4.99", "facts": facts, "boot_id": "b", "seq": 1, "mode": "advisory"}
+    where, who = f"{pool.address}/api/v1/machines/{name}/beat", {"Authorization": f"Bearer {token}"}
+    assert httpx2.post(where, json=body, headers=who).status_code == 200
+    for line in (f"run --on {name} --job reach -- true", f"exec {name} --job reach -- true"):
+        result = sh(line)
+        assert (result.exit_code, f"{name} is simulated" in result.stderr) == (125, True), result.stderr
+        assert "picluster join" in result.stderr
+    assert "is simulated" in sh(f"cp {__file__} {name}: --job reach").stderr
 
 
 def test_what_is_held(sh: Shell, pool: ServiceProcess) -> None:

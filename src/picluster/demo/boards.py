@@ -145,6 +145,7 @@ def _report(board: Board, seconds: float, seq: int, orders: str, fence: Fence) -
             "cpus": model.cpus,
             "serial": f"{board.number:016x}",
             "host_name": board.name,
+            "simulated": True,
         },
         "labels": board.labels,
         "telemetry": {**telemetry, **fence.count(temperature)},

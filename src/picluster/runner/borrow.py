@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from picluster.client import flows
 from picluster.client.aio import AsyncClient
 from picluster.client.sync import Watch, nobody
-from picluster.errors import LeaseLost, NotLetIn
+from picluster.errors import LeaseLost, NotLetIn, NotReached
 from picluster.runner.keys import Access, Key, access_of
 from picluster.wire import LeasedMachine, MachineAnswer
 
@@ -48,11 +48,26 @@ class Purpose:
     watch: Watch = nobody
 
 
+SIMULATED = "simulated"
+"""The fact by which a board of the demonstration is told from one that takes commands."""
+
+
+def refuse_simulated(machine: MachineAnswer) -> None:
+    """Raises `NotReached` for a board that is not there, before an address is tried that leads nowhere."""
+    if machine.facts.get(SIMULATED):
+        raise NotReached(
+            f"{machine.name} is simulated: it can be locked, but takes no commands.",
+            "Put a board of yours into a pool of yours: `picluster serve` starts one, `picluster join` prints the line"
+            " for a board.",
+        )
+
+
 @asynccontextmanager
 async def borrowed(
     client: AsyncClient, machine: MachineAnswer, me: str, purpose: Purpose, manner: Manner
 ) -> AsyncIterator[tuple[LeasedMachine, Access]]:
     """The machine, and what opens it, for the time of the block. Raises `Held` when it is somebody else's."""
+    refuse_simulated(machine)
     if machine.lease is not None and machine.lease.holder == me:
         yield await held(client, machine.lease.id, machine.name, purpose.user, manner)
         return

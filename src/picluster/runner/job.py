@@ -20,8 +20,9 @@ from typing import BinaryIO
 
 from picluster.client.aio import AsyncClient, AsyncLease
 from picluster.client.flows import Step
-from picluster.errors import PiclusterError, TransferFailed, Unavailable
+from picluster.errors import NotFound, PiclusterError, TransferFailed, Unavailable
 from picluster.runner import plan
+from picluster.runner.borrow import refuse_simulated
 from picluster.runner.keys import access_of
 from picluster.runner.plan import Ending, Job
 from picluster.runner.ssh import Reached, connect, fresh_key
@@ -192,9 +193,16 @@ class _Carrying:
         self._result.lease = lease.answer
         self._result.parts = [Part(machine, self._folder_of(machine)) for machine in lease.machines]
         self._watch.leased(lease.answer)
+        await self._are_there(lease)
         await self._on_all(lease)
         if self._failed and self._job.hold_on_failure_s is not None:
             await self._hold(lease, self._job.hold_on_failure_s)
+
+    async def _are_there(self, lease: AsyncLease) -> None:
+        """Raises `NotReached` for a board of the demonstration."""
+        with suppress(Unavailable, NotFound):  # then the connection will tell
+            for machine in lease.machines:
+                refuse_simulated(await self._client.machine(machine.name))
 
     def _folder_of(self, machine: LeasedMachine) -> Path | None:
         out = self._job.out
