@@ -23,8 +23,7 @@ from picluster import (
     Unavailable,
     WaitedTooLong,
 )
-from picluster.client import flows
-from picluster.client.flows import News, Step
+from picluster.client.flows import PERHAPS_HELD, News, Pause, Step, leasing
 from picluster.wire import LeaseRequest
 from tests.client.conftest import BRISK, boards
 from tests.client.stub import http, nowhere, stub
@@ -40,7 +39,7 @@ def client(pool: ServiceProcess) -> Iterator[Client]:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases are renewed some times a second."""
-    monkeypatch.setattr(flows, "RENEW_SHARE", 0.005)
+    monkeypatch.setattr(leasing, "RENEW_SHARE", 0.005)
 
 
 def waits(pool: ServiceProcess, holder: str = "admin") -> bool:
@@ -365,7 +364,7 @@ def test_a_restart_costs_a_waiter_nothing(own: ServiceProcess) -> None:
         until(lambda: waits(own))
         before = own.get("/api/v1/queue").json()[0]["place"]
         own.kill()
-        until(lambda: any(isinstance(step, flows.Pause) for step in trouble))
+        until(lambda: any(isinstance(step, Pause) for step in trouble))
         own.start()
         after = own.get("/api/v1/queue").json()[0]
         assert (after["id"], after["place"]) == (lease_id, before)
@@ -472,7 +471,7 @@ def test_who_may_hold_something_without_knowing_is_told() -> None:
         with pytest.raises(Unavailable) as stopped:
             client.acquire(LeaseRequest())
         assert stopped.value.hint
-    assert stopped.value.__notes__ == [flows.PERHAPS_HELD]
+    assert stopped.value.__notes__ == [PERHAPS_HELD]
     assert [line.split()[0] for line in other.asked] == [b"PUT", b"DELETE"]
     with Client(nowhere(), ADMIN, patience_s=0.0) as client, pytest.raises(Unavailable) as stopped:
         client.acquire(LeaseRequest())
@@ -485,7 +484,7 @@ def test_who_may_hold_something_without_knowing_is_told() -> None:
 
     with pytest.raises(Unavailable) as stopped:
         asyncio.run(story())
-    assert stopped.value.__notes__ == [flows.PERHAPS_HELD]
+    assert stopped.value.__notes__ == [PERHAPS_HELD]
 
 
 @pytest.mark.parametrize(

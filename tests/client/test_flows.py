@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from picluster.client import flows
-from picluster.client.flows import Answer, Flow, NoAnswer, Send, Session
+from picluster.client.flows import Answer, Flow, NoAnswer, Send, Session, pool
 from picluster.client.where import Where
 from picluster.errors import (
     Held,
@@ -271,7 +271,7 @@ def test_names_travel_whole() -> None:
 
 
 def test_long_lists_come_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flows, "PAGE", 2)
+    monkeypatch.setattr(pool, "PAGE", 2)
     rows = [json.loads(a_lease(id=f"id-{number}").body) for number in range(3)]
     talk = Conversation()
     found = talk.play(flows.queue(talk.session), [ok(rows[:2]), ok(rows[2:])])
@@ -382,7 +382,7 @@ def test_a_wait_that_ended_says_why() -> None:
 
 
 def granted(**said: Any) -> flows.Granted:
-    return flows.Granted(flows._as(LeaseAnswer, json.loads(a_lease(**said).body)), 1_000.0)
+    return flows.Granted(flows.as_a(LeaseAnswer, json.loads(a_lease(**said).body)), 1_000.0)
 
 
 def test_a_lease_is_renewed_each_third_of_its_ttl() -> None:

@@ -1,1 +1,1 @@
-"""Talking to a pool: `flows.py` is the conversation, `sync.py` and `aio.py` carry it out."""
+"""Talking to a pool: `flows/` is the conversation, `sync.py` and `aio.py` carry it out."""
