@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import trustme
 
 from picluster import (
     AsyncClient,
@@ -23,6 +26,7 @@ from picluster import (
     Unavailable,
     WaitedTooLong,
 )
+from picluster.client import flows
 from picluster.client.flows import PERHAPS_HELD, News, Pause, Step, leasing
 from picluster.wire import LeaseRequest
 from tests.client.conftest import BRISK, boards
@@ -609,3 +613,25 @@ def test_every_public_name_can_be_had() -> None:
         assert getattr(picluster, name).__name__ == name
     with pytest.raises(AttributeError):
         getattr(picluster, "nothing")  # noqa: B009
+
+
+def test_a_certificate_that_nobody_vouches_for_is_told_at_once() -> None:
+    """Waiting does not make it any better."""
+    context, steps = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), list[Step]()
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    plain = socket.create_server(("127.0.0.1", 0))
+    address = f"https://localhost:{plain.getsockname()[1]}"
+    listener = context.wrap_socket(plain, server_side=True)
+    listener.settimeout(PATIENCE_S)
+    with listener, ThreadPoolExecutor(1) as threads, Client(address) as client:
+        greeted = threads.submit(greet, listener)
+        with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            client.run(flows.whoami(client.session), steps.append)
+        greeted.result(PATIENCE_S)
+    assert not [step for step in steps if isinstance(step, Pause)]
+
+
+def greet(listener: ssl.SSLSocket) -> None:
+    """One caller, who hangs up as soon as it has seen who answers."""
+    with pytest.raises(ssl.SSLError):
+        listener.accept()

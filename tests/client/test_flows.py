@@ -148,6 +148,24 @@ def test_pauses_grow_and_end_with_patience() -> None:
     assert talk.pauses == pytest.approx([0.1, 0.2, 0.4, 0.3])
 
 
+def test_what_no_waiting_can_change_is_told_at_once() -> None:
+    """A certificate that is not believed now is not believed in ten seconds; but another address may be better."""
+    disbelieved = NoAnswer("certificate verify failed", sent=False, for_good=True)
+    talk = Conversation("http://one", "http://two")
+    assert talk.play(flows.call(talk.session, "GET", "/x"), [disbelieved, REFUSED, disbelieved, ok(1)]) == 1
+    with pytest.raises(Unavailable, match="certificate verify failed"):
+        talk.play(flows.call(talk.session, "GET", "/x"), [disbelieved, disbelieved])
+    assert len(talk.pauses) == 1
+
+
+def test_whoever_has_until_then_asks_until_then() -> None:
+    """A holder renews on: an operator may mend the certificate before the lease is over."""
+    talk = Conversation()
+    disbelieved = NoAnswer("certificate verify failed", sent=False, for_good=True)
+    until = talk.now + 60
+    assert talk.play(flows.call(talk.session, "GET", "/x", until=until), [disbelieved] * 3 + [ok(1)]) == 1
+
+
 def test_the_longest_pause_has_a_limit_and_clients_spread() -> None:
     talk = Conversation()
     assert flows.pause_s(talk.session, 1_000) == flows.PAUSES_S[1]

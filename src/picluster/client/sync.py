@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import threading
 import time
 import uuid
@@ -484,7 +485,19 @@ def unanswered(problem: Exception, step: Send) -> NoAnswer:
         httpx2.UnsupportedProtocol,
         UnicodeError,
     )
-    return NoAnswer(in_words(problem, step.timeout_s), sent=not isinstance(problem, never))
+    wrong = (httpx2.InvalidURL, httpx2.UnsupportedProtocol, UnicodeError)
+    return NoAnswer(
+        in_words(problem, step.timeout_s),
+        sent=not isinstance(problem, never),
+        for_good=isinstance(problem, wrong) or _is_not_believed(problem),
+    )
+
+
+def _is_not_believed(problem: BaseException | None) -> bool:
+    """Whether a certificate is what stands in the way, however deep in what was raised."""
+    while problem is not None and not isinstance(problem, ssl.SSLCertVerificationError):
+        problem = problem.__cause__ or problem.__context__
+    return problem is not None
 
 
 def in_words(problem: Exception, timeout_s: float) -> str:

@@ -55,6 +55,8 @@ class NoAnswer:
 
     why: str
     sent: bool = True
+    for_good: bool = False
+    """It will be the same the next time, as with a certificate that is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,10 @@ def call(
     """Send until it is answered, at each address in turn; the decoded answer.
 
     Gives up at `until` on the session's clock with `Unavailable`; else when its patience since the first
-    trouble is over, but not before every address was tried. Raises at once whatever the service refuses with.
+    trouble is over or no address will ever answer, but not before every one was tried. Raises at once whatever the
+    service refuses with.
     """
-    give_up, sent = until, False
+    give_up, sent, in_vain = until, False, 0
     target = path + _query({"wait": _number(wait_s) if wait_s else "", **(query or {})})
     payload = None if body is None else json.dumps(body).encode()
     for attempt in range(1, 1_000_000):
@@ -126,6 +129,7 @@ def call(
         except Unavailable as trouble:
             problem = trouble
         sent = sent or not isinstance(answer, NoAnswer) or answer.sent
+        in_vain = in_vain + 1 if isinstance(answer, NoAnswer) and answer.for_good else 0
         problem.details["sent"] = sent
         session.move_on(address)
         everywhere = attempt % len(session.where.addresses) == 0
@@ -133,6 +137,8 @@ def call(
             give_up = session.clock() + session.patience_s
         left = give_up - session.clock()
         if left <= 0 and (everywhere or until is not None):
+            raise problem
+        if until is None and in_vain >= len(session.where.addresses):
             raise problem
         if everywhere:
             asked_s = answer.retry_after_s if isinstance(answer, Answer) else 0.0
