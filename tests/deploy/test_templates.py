@@ -60,6 +60,13 @@ def test_the_image_is_nobodys_root() -> None:
     assert "RUN" not in last.partition("\nUSER")[2]
 
 
+def test_the_image_learns_what_it_is_built_for() -> None:
+    """A default in the stage would be taken before what BuildKit knows, and 32-bit ARM be built as if it had all wheels."""
+    assert "\nARG TARGETARCH\n" in DOCKERFILE
+    used = re.findall(r"\$\{TARGETARCH.*?\" in .*?\)", DOCKERFILE)
+    assert used == ['${TARGETARCH:-$(dpkg --print-architecture)}" in arm | armhf)'] * 2
+
+
 def test_the_image_is_built_with_the_uv_that_the_makefile_has() -> None:
     (ours,) = re.findall(r"^UV_VERSION := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert f"\nARG UV_VERSION={ours}\n" in DOCKERFILE
@@ -121,6 +128,26 @@ def test_the_replicas_of_compose_are_behind_its_proxy() -> None:
         assert "ports" not in replica and replica["read_only"] and replica["cap_drop"] == ["ALL"]
         assert set(replica["environment"]) <= SETTINGS | {"PGPASSWORD"}
     assert set(services["pool"]["environment"]) <= SETTINGS
+
+
+def test_all_settings_in_the_file_beside_compose_reach_the_service() -> None:
+    """The file holds words for compose itself, too: none of them is one that the service would take for its own."""
+    text = (DEPLOY / "compose.yaml").read_text()
+    services = yaml("compose.yaml")["services"]
+    for name in ("pool", "replica-1", "replica-2"):
+        assert services[name]["env_file"] == [{"path": ".env", "required": False}]
+        assert services[name]["environment"]["PICLUSTER_PORT"] == "1337", "inside, whatever the file says"
+    own = set(re.findall(r"\$\{(\w+):-", text)) - SETTINGS
+    assert own == {"POSTGRES_PASSWORD", "PROXY_SITE", "PUBLISH"}
+    assert "\n/deploy/.env\n" in (ROOT / ".gitignore").read_text()
+
+
+def test_the_port_of_a_proxy_with_a_name_can_be_published() -> None:
+    """With a host name Caddy listens at 443, so the port inside is to be said, too."""
+    services = yaml("compose.yaml")["services"]
+    for name in ("pool", "proxy"):
+        assert services[name]["ports"] == ["${PUBLISH:-1337:1337}"]
+    assert services["proxy"]["environment"]["PICLUSTER_SITE"] == "${PROXY_SITE:-:1337}"
 
 
 def test_the_database_of_compose_has_any_password() -> None:
