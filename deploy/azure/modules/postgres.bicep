@@ -50,7 +50,8 @@ resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2024-08-01' = {
     }
   }
 
-  // The addresses 0.0.0.0 to 0.0.0.0 stand for services inside Azure; nobody outside is let in.
+  // The addresses 0.0.0.0 to 0.0.0.0 stand for all that is inside Azure, other customers' machines too: there the
+  // password alone keeps them out. Nobody outside of Azure is let in.
   resource fromAzure 'firewallRules@2024-08-01' = {
     name: 'azure-services'
     properties: {
