@@ -102,7 +102,7 @@ def test_it_serves_within_its_walls(debian: Debian) -> None:
     assert HTTP.post(f"{debian.url}/setup", data=first, headers=headers).status_code == 303
     assert debian("stat -c %U /var/lib/picluster/picluster.db") == "picluster"
     assert "\nprocess_cpu_seconds_total " in HTTP.get(f"{debian.url}/metrics").text
-    debian("systemctl kill -s KILL picluster")
+    debian("systemctl kill -s KILL --kill-whom=main picluster")
     until(lambda: json.loads(HTTP.get(f"{debian.url}/api").content)[0]["CurrentUserName"] == "ann")
     debian("systemctl stop picluster")
     assert debian("systemctl show -P Result picluster") == "success"

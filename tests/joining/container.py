@@ -39,6 +39,8 @@ PACKAGES = (
 TOOLS = ("mmdebstrap", "systemd-nspawn", "ip")
 NAMELESS = '--customize-hook=rm -f "$1/etc/hostname"'
 """Else it would be called as this machine is."""
+DISKLESS = '--customize-hook=ln -s /dev/null "$1/etc/systemd/system/systemd-remount-fs.service"'
+"""The root of a container is no disk; at a busy moment the attempt to mount it anew fails."""
 PATIENCE_S = 60.0
 """For a boot, or whatever a test waits for inside; far above what it takes."""
 
@@ -125,7 +127,7 @@ class Container:
         options += [f"--network-namespace-path=/run/netns/{self._tag}", f"--machine={self.host_name}"]
         options += [f"--hostname={self.host_name}", f"--uuid={self._machine_id}", "--console=read-only"]
         self._nspawn = subprocess.Popen(
-            ["systemd-nspawn", "-D", str(root("board", "--variant=minbase", NAMELESS)), *options],
+            ["systemd-nspawn", "-D", str(root("board", "--variant=minbase", NAMELESS, DISKLESS)), *options],
             stdin=subprocess.DEVNULL,
             stdout=self._said,
             stderr=self._said,
