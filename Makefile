@@ -4,8 +4,9 @@
 
 UV_VERSION := 0.13.9
 PYTHONS := python3 /usr/bin/python3 python3.14 python3.13 python3.12 python3.11
-# Three for each core of a small machine: tests wait for processes, sockets and clocks for more than half of their time.
-WORKERS := 6
+# Two for each core of a small machine: tests wait for processes, sockets and clocks for half of their time, and with more of
+# them some would run out of patience.
+WORKERS := 4
 WHEEL_VENV := $(CURDIR)/build/venv-wheel
 PACKAGES := at caddy chromium-headless-shell cloud-init cron groovy iproute2 mmdebstrap nftables openssh-client openssh-server procps qemu-user-static \
     sudo systemd systemd-container

@@ -31,16 +31,26 @@ HOST = re.compile(r"\b(?:lab|lab-a|lab-b|localhost|127\.0\.0\.1)(?=:\d)")
 
 
 class Terminal:
-    """For the time of a block; whatever it started and left running ends with it."""
+    """For the time of a block; whatever it started and left running ends with it. Not `warm` for a test that is in a network
+    of its own, where what is forked elsewhere is not."""
 
-    def __init__(self, home: Path, ports: Mapping[int, int], database: str = "", **environment: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        ports: Mapping[int, int],
+        database: str = "",
+        *,
+        warm: bool = True,
+        **environment: str,
+    ) -> None:
         self._home, self._ports, self._database = home, ports, database or DATABASE
         self._seen = ""
         self._typed: list[str] = []
         self._open: list[int] = []
         ours = ("PICLUSTER_", "RPI_", "XDG_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        path = os.pathsep.join([str(nursery().programs), str(Path(sys.executable).parent), kept["PATH"]])
+        programs = [str(nursery().programs)] if warm else []
+        path = os.pathsep.join([*programs, str(Path(sys.executable).parent), kept["PATH"]])
         settled = {"HOME": str(home), "PATH": path, "PORT": str(ports[PORTS[0]]), "COLUMNS": "120"}
         self._environment = {**kept, **settled, **environment}
 

@@ -20,6 +20,9 @@ HASTE = {
 }
 """Minutes become seconds; what stands in what proportion stays: a board is offline after two to three beats."""
 
+PATIENT = {**HASTE, "PICLUSTER_POLICY__DEAD_MACHINE_S": "60"}
+"""For stories in which boards are away and no lease may end as that of a dead machine, however busy this computer is."""
+
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:

@@ -78,6 +78,6 @@ def test_a_page_about_boards_can_be_followed(
 ) -> None:
     typed = [block for block in blocks(DOCS / page) if block.word == "on a board"]
     login = {"PICLUSTER_URL": pool.address, "PICLUSTER_TOKEN": ADMIN}
-    with Terminal(home, dict(zip(PORTS, PORTS, strict=True)), **login) as terminal:
+    with Terminal(home, dict(zip(PORTS, PORTS, strict=True)), warm=False, **login) as terminal:
         for block in [*read(ON_BOARDS[page], f"given for {page}"), *typed]:
             terminal.follow(block)

@@ -10,7 +10,7 @@ import pytest
 
 from picluster.agent.state import line
 from tests.lab.boards import Lab
-from tests.lab.conftest import HASTE
+from tests.lab.conftest import PATIENT
 from tests.lab.people import Holder
 from tests.service import ServiceProcess, until
 
@@ -18,15 +18,12 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.xdist_group("lab-history")]
 BOARDS = 10
 HIGHEST = 2**63 - 1
 FENCE_FILE = "/var/lib/picluster/fence"
-AGENTS_COME_BACK_S = "60"
-"""After a restore they do within 30 s, in which no lease may end as that of a dead machine."""
 
 
 def test_a_restored_backup_repeats_no_fence(lab: Lab, tmp_path: Path) -> None:
     """Ten boards know more than the service that came back: whoever lost a lease to the past has it at no board,
     nothing is granted on a board that was not heard, and each new fence is above all that were ever seen."""
-    hasty = {**HASTE, "PICLUSTER_POLICY__DEAD_MACHINE_S": AGENTS_COME_BACK_S}
-    pool = lab.service(**hasty)
+    pool = lab.service(**PATIENT)
     boards = lab.rack([f"past-{number}" for number in range(BOARDS)], pool)
     early, late, fresh = ([Holder(lab, pool) for _ in boards] for _ in range(3))
     for holder, board in zip(early, boards, strict=True):
@@ -40,7 +37,7 @@ def test_a_restored_backup_repeats_no_fence(lab: Lab, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "picluster", "restore", backup, "--data", tmp_path / "past"]
     subprocess.run(command, check=True, capture_output=True)
     assert pool.stop() == 0
-    lab.service(tmp_path / "past", "--port", str(pool.port), **hasty)
+    lab.service(tmp_path / "past", "--port", str(pool.port), **PATIENT)
     for holder in early:
         until(lambda holder=holder: holder.lease["ended"] == "history_went_back")
     for holder, board in zip(fresh, boards, strict=True):

@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from tests.lab.boards import Board, Lab
+from tests.lab.conftest import PATIENT
 from tests.lab.faults import deaf, lossy, mute, parted
 from tests.lab.people import Holder
 from tests.service import ServiceProcess, until
@@ -20,8 +21,9 @@ def board(lab: Lab, pool: ServiceProcess) -> Board:
     return lab.board(f"net-{next(numbers)}", pool)
 
 
-def test_a_partition_costs_nobody_a_lease(lab: Lab, pool: ServiceProcess) -> None:
+def test_a_partition_costs_nobody_a_lease(lab: Lab) -> None:
     """Whichever direction is cut: the board is offline, and after it the same grant goes on."""
+    pool = lab.service(**PATIENT)
     boards = lab.rack(["net-parted", "net-deaf", "net-mute"], pool)
     holders = [Holder(lab, pool) for _ in boards]
     for holder, board in zip(holders, boards, strict=True):

@@ -13,7 +13,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from picluster.pool.commands import Pass
+from picluster.pool.commands import AddWebhook, AmendWebhook, Pass
+from picluster.pool.model import Actor, Webhook
 from picluster.pool.policy import Policy
 from picluster.server.turn import take_turn
 from picluster.store import backup_file, migrations
@@ -24,6 +25,7 @@ from picluster.store.sqlite import SqliteStore
 from tests.store.pools import FakeClock
 from tests.store.test_backup import lived, save
 
+ROOT = Actor("root")
 Columns = Mapping[str, frozenset[str]]
 """Of each table."""
 
@@ -88,10 +90,12 @@ def place(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> P
 
 @pytest.fixture
 def present(clock: FakeClock, tmp_path: Path) -> Iterator[SqlStore]:
-    """A pool with some history, of this version."""
+    """A pool with some history, of this version, with a webhook that is paused."""
     store = SqliteStore(tmp_path / "present.db", clock=clock)
     store.open()
-    lived(store)
+    outcome = lived(store)
+    room = AddWebhook(ROOT, Webhook("room", "generic", "https://chat.invalid/hook"))
+    take_turn(store, outcome.pool, [room, AmendWebhook(ROOT, "room", paused=True)], Policy())
     yield store
     store.close()
 
@@ -127,8 +131,13 @@ def goes_on(store: SqlStore, saved: list[dict[str, Any]], known: Columns, file: 
 
     assert lasting(saved)
     assert lasting(as_of(save(store, file), known)) == lasting(saved)
-    roster = take_turn(store, None, [Pass()], Policy()).pool.ledger.roster
-    assert roster.leases["lease-1"].machines == ("pi-1",)
+    outcome = take_turn(store, None, [Pass()], Policy())
+    assert outcome.pool.ledger.roster.leases["lease-1"].machines == ("pi-1",)
+    if "webhooks" in known:
+        resume = AmendWebhook(ROOT, "room", paused=False)
+        (resumed,) = take_turn(store, outcome.pool, [resume], Policy()).answers
+        assert isinstance(resumed, Webhook)
+        assert [one.until for one in resumed.pauses] == [outcome.state.revision]
 
 
 @pytest.mark.parametrize("revision", revisions())

@@ -76,7 +76,7 @@ def _pauses(webhook: Webhook, paused: bool, revision: int) -> tuple[Pause, ...]:
         return webhook.pauses
     if paused:
         return (*webhook.pauses, Pause(revision))
-    *before, last = webhook.pauses
+    *before, last = webhook.pauses or (Pause(webhook.cursor),)  # an older version does not say since when
     return (*before, replace(last, until=revision))
 
 
